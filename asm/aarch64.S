@@ -1,0 +1,188 @@
+/*
+ * The stack switch on aarch64 (AAPCS64), for ELF and Mach-O.
+ *
+ * Operations. A *resumer* runs a coroutine until the coroutine suspends or finishes:
+ *
+ *     resume    resumer   -> coroutine   entered by `bl`, from inline assembly in src/arch/aarch64.rs
+ *     suspend   coroutine -> resumer     entered by `b`,  from inline assembly in src/arch/aarch64.rs
+ *     finish    coroutine -> resumer     entered by `b` or `bl`, never to come back
+ *     entry     where the first resume of a coroutine lands
+ *
+ * Interface, the same for all of them and in both directions:
+ *
+ *     x0    one word of data, untouched on its way across
+ *     x1    before: stack pointer of the side to switch to
+ *           after:  stack pointer of the side that was left (0 from `finish`)
+ *     x2    on the way in a signal for the coroutine, untouched; on the way out undefined
+ *
+ * What is saved. The inline call sites declare every register clobbered that inline assembly can name, so the compiler
+ * spills just the values that are alive there. Left for us are those that it cannot name: sp, x29 (frame pointer), x19
+ * (LLVM keeps it for itself), and x30, the address to go on at. The other callee-saved registers of the ABI (x20-x28,
+ * d8-d15) are clobbers of the call site. x18 belongs to the platform.
+ *
+ * What is not saved. FPCR belongs to the OS thread, not to the coroutine: Rust code may not change it (it assumes the
+ * default environment). C code called from a coroutine that changes it has to restore it before the coroutine
+ * suspends, as the ABI asks of any function. Guarded control stacks (GCS) are not supported.
+ *
+ * The stack of a side that was left, from its stack pointer upwards:
+ *
+ *     sp + 24   unused
+ *     sp + 16   x19               at first the function that `entry` jumps to
+ *     sp +  8   x30, where to go on; at first `entry`
+ *     sp +  0   x29               at first 0, which ends the chain of frame pointers
+ *
+ * Paired returns. The processor predicts a `ret` by remembering the `bl`s. The resumer's `bl` to `resume` is answered by
+ * the `ret` of `suspend` or `finish`; a coroutine is left and entered by plain branches alone.
+ *
+ * Landing pads (BTI). A coroutine is entered by `br x17`, which may land on `bti c` and `bti j` alike: `entry` begins with
+ * one, and so does the place behind `suspend` in the inline assembly. The note at the end says so to the linker.
+ *
+ * The resumer's stack pointer arrives in a register and goes back in a register: the way back never waits for a load
+ * from the coroutine's stack, which is cold when there are many coroutines.
+ */
+
+#define GLUE_(a, b) a##b
+#define GLUE(a, b) GLUE_(a, b)
+
+#if defined(__APPLE__)
+# define SYMBOL(name) GLUE(_, GLUE(CORDE_PREFIX, name))
+# define FUNCTION(name) .private_extern SYMBOL(name)
+# define END(name)
+#else
+# define SYMBOL(name) GLUE(CORDE_PREFIX, name)
+# define FUNCTION(name) .hidden SYMBOL(name); .type SYMBOL(name), %function
+# define END(name) .size SYMBOL(name), . - SYMBOL(name)
+#endif
+
+#define BTI_C hint #34              /* `bti c` and `bti jc` as hints: older assemblers and processors take them, too */
+#define BTI_JC hint #38
+
+    .text
+
+/*
+ * resume
+ *   on entry   x0 = word, x1 = the coroutine's stack pointer, x30 = where the resumer goes on
+ *   on exit    in the coroutine: x0 = word, x1 = the resumer's stack pointer
+ *   clobbered  x9, x17, x30; everything else is the call site's business
+ */
+    .p2align 4
+    .globl SYMBOL(resume)
+    FUNCTION(resume)
+SYMBOL(resume):
+    .cfi_startproc
+    BTI_C
+    stp x29, x30, [sp, #-32]!       /* the resumer's frame, laid out as drawn above */
+    .cfi_adjust_cfa_offset 32
+    .cfi_rel_offset x29, 0
+    .cfi_rel_offset x30, 8
+    str x19, [sp, #16]
+    .cfi_rel_offset x19, 16
+    mov x9, sp
+    mov sp, x1                      /* from here on the coroutine's stack: it has the same layout, the CFI stays true */
+    mov x1, x9                      /* hand the way back over in a register */
+    ldr x19, [sp, #16]
+    .cfi_restore x19
+    ldp x29, x17, [sp], #32         /* x17: the only kind of branch that may land on either pad */
+    .cfi_adjust_cfa_offset -32
+    .cfi_restore x29
+    .cfi_register x30, x17
+    br x17                          /* not `ret`: the last `bl` is the resumer's, and `suspend` will answer it */
+    .cfi_endproc
+    END(resume)
+
+/*
+ * suspend
+ *   on entry   x0 = word, x1 = the resumer's stack pointer, x30 = where the coroutine goes on; branched to
+ *   on exit    in the resumer, behind its call of `resume`: x0 = word, x1 = the coroutine's stack pointer
+ *   clobbered  x9, x30; everything else is the call site's business
+ */
+    .p2align 4
+    .globl SYMBOL(suspend)
+    FUNCTION(suspend)
+SYMBOL(suspend):
+    .cfi_startproc
+    BTI_C
+    stp x29, x30, [sp, #-32]!       /* as if called, so that both sides have one layout */
+    .cfi_adjust_cfa_offset 32
+    .cfi_rel_offset x29, 0
+    .cfi_rel_offset x30, 8
+    str x19, [sp, #16]
+    .cfi_rel_offset x19, 16
+    mov x9, sp
+    mov sp, x1                      /* the resumer's stack: same layout, the CFI stays true */
+    mov x1, x9
+    ldr x19, [sp, #16]
+    .cfi_restore x19
+    ldp x29, x30, [sp], #32
+    .cfi_adjust_cfa_offset -32
+    .cfi_restore x29
+    .cfi_restore x30
+    ret                             /* answers the `bl` to `resume` */
+    .cfi_endproc
+    END(suspend)
+
+/*
+ * finish
+ *   on entry   x0 = word, x1 = the resumer's stack pointer
+ *   on exit    in the resumer, behind its call of `resume`: x0 = word, x1 = 0
+ *   clobbered  x30; the coroutine's stack is left without a trace and may be used anew
+ */
+    .p2align 4
+    .globl SYMBOL(finish)
+    FUNCTION(finish)
+SYMBOL(finish):
+    .cfi_startproc
+    BTI_C
+    .cfi_def_cfa x1, 32             /* the frame that `resume` left behind */
+    .cfi_offset x29, -32
+    .cfi_offset x30, -24
+    .cfi_offset x19, -16
+    mov sp, x1
+    .cfi_def_cfa_register sp
+    mov x1, xzr                     /* no stack pointer: there is nothing to resume any more */
+    ldr x19, [sp, #16]
+    .cfi_restore x19
+    ldp x29, x30, [sp], #32
+    .cfi_adjust_cfa_offset -32
+    .cfi_restore x29
+    .cfi_restore x30
+    ret                             /* answers the `bl` to `resume` */
+    .cfi_endproc
+    END(finish)
+
+/*
+ * entry: the first resume comes here with an empty stack
+ *   on entry   x0 = word, x1 = the resumer's stack pointer, x19 = function(word, resumer, root), sp = root,
+ *              aligned to 16, x29 = 0
+ *   on exit    in the function: x0, x1 as they were, x2 = root
+ *   clobbered  x16, x30
+ */
+    .p2align 4
+    .globl SYMBOL(entry)
+    FUNCTION(entry)
+SYMBOL(entry):
+    .cfi_startproc
+    .cfi_undefined x30              /* the outermost frame: backtraces and gdb end here */
+    BTI_JC
+    mov x2, sp
+    adr x30, 2f                     /* a call without `bl`, which would have no `ret` to answer it */
+    mov x16, x19                    /* x16: allowed to land on the function's `bti c` */
+    br x16
+2:  brk #1                          /* the function never returns; the unwinder looks up the address before this one */
+    .cfi_endproc
+    END(entry)
+
+#if defined(__linux__) && defined(__ELF__)
+    .section .note.GNU-stack, "", %progbits     /* the stack need not be executable */
+
+    .section .note.gnu.property, "a", %note     /* this file may be linked into a program with BTI turned on */
+    .p2align 3
+    .word 4                         /* length of the name */
+    .word 16                        /* length of the description */
+    .word 5                         /* NT_GNU_PROPERTY_TYPE_0 */
+    .asciz "GNU"
+    .word 0xc0000000                /* GNU_PROPERTY_AARCH64_FEATURE_1_AND */
+    .word 4                         /* length of the value */
+    .word 1                         /* BTI */
+    .word 0                         /* padding to 8 */
+#endif

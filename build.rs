@@ -1,0 +1,43 @@
+//! Assembles `asm/<architecture>.S`, the stack switch, with the C compiler that the `cc` crate finds.
+
+use std::env;
+use std::process::exit;
+
+/// Architectures with a file in `asm/` and a module in `src/arch/`.
+const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+
+fn main() {
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let family = env::var("CARGO_CFG_TARGET_FAMILY").unwrap_or_default();
+    if !ARCHITECTURES.contains(&arch.as_str()) || family != "unix" {
+        fail(&format!(
+            "corde does not support this target: it runs on x86_64 and aarch64 Unix, not on {}",
+            env::var("TARGET").unwrap_or_default()
+        ));
+    }
+
+    // Two versions of corde may meet in one program: the symbols carry the version.
+    let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    let prefix = format!("corde_{}_", version.replace(['.', '-', '+'], "_"));
+    println!("cargo::rustc-env=CORDE_SYMBOL_PREFIX={prefix}");
+
+    let source = format!("asm/{arch}.S");
+    println!("cargo::rerun-if-changed={source}");
+    let assembled = cc::Build::new()
+        .file(&source)
+        .define("CORDE_PREFIX", prefix.as_str())
+        .try_compile("corde_switch");
+    if let Err(error) = assembled {
+        fail(&format!(
+            "corde could not assemble {source}: it needs a C compiler \
+             (Debian: `apt-get install gcc`, Fedora: `dnf install gcc`, macOS: `xcode-select --install`, \
+             or name one in the variable CC). The compiler said: {error}"
+        ));
+    }
+}
+
+/// Ends the build with one sentence and no panic message around it.
+fn fail(sentence: &str) -> ! {
+    println!("cargo::error={}", sentence.replace('\n', " "));
+    exit(1);
+}

@@ -1,0 +1,121 @@
+//! The call sites of `asm/aarch64.S`, which documents registers and stack layout.
+
+use core::arch::asm;
+use core::mem::{offset_of, size_of};
+
+use super::{Entry, StackPointer, Word};
+
+unsafe extern "C" {
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "resume")]
+    fn corde_resume();
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "suspend")]
+    fn corde_suspend();
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "finish")]
+    fn corde_finish();
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "entry")]
+    fn corde_entry();
+}
+
+/// The frame of a side that does not run, as drawn in the `.S` file.
+#[repr(C)]
+struct Frame {
+    x29: usize,
+    x30: usize,
+    x19: usize,
+    unused: usize,
+}
+
+const _: () = assert!(
+    size_of::<Frame>() == 32 && offset_of!(Frame, x30) == 8 && offset_of!(Frame, x19) == 16
+);
+
+/// Lays out the first frame below `root`, so that the first resume calls `function`.
+///
+/// # Safety
+/// `root` is aligned to 16 and has writable, unused stack below it.
+pub(crate) unsafe fn prepare(root: *mut u8, function: Entry) -> StackPointer {
+    let frame = root.wrapping_sub(size_of::<Frame>()).cast::<Frame>();
+    let entry = corde_entry as unsafe extern "C" fn() as usize;
+    let first = Frame {
+        x29: 0,
+        x30: entry,
+        x19: function as usize,
+        unused: 0,
+    };
+    // SAFETY: the caller gives writable stack below `root`; 32 below an address aligned to 16 is aligned to 8.
+    unsafe { frame.write(first) };
+    frame.cast()
+}
+
+/// Runs `coroutine` until it suspends or finishes.
+///
+/// # Safety
+/// `coroutine` came from [`prepare`] or the latest [`resume`] of this coroutine on its live stack; it is used once.
+#[inline(always)]
+pub(crate) unsafe fn resume(
+    coroutine: StackPointer,
+    word: Word,
+    signal: usize,
+) -> (StackPointer, Word) {
+    let left: StackPointer;
+    let answer: Word;
+    // SAFETY: the caller vouches for `coroutine`, so its stack holds the frame that the `.S` pops. Every register that
+    // the other side may change is an output or a clobber here, or saved by the `.S` (sp, x29, x19, x30).
+    unsafe {
+        asm!(
+            "bl {resume}",
+            resume = sym corde_resume,
+            inlateout("x1") coroutine => left,
+            inlateout("x0") word => answer,
+            inlateout("x2") signal => _,
+            lateout("x20") _, lateout("x21") _, lateout("x22") _, lateout("x23") _, lateout("x24") _,
+            lateout("x25") _, lateout("x26") _, lateout("x27") _, lateout("x28") _, lateout("x30") _,
+            lateout("v8") _, lateout("v9") _, lateout("v10") _, lateout("v11") _,
+            lateout("v12") _, lateout("v13") _, lateout("v14") _, lateout("v15") _,
+            clobber_abi("C"),
+        );
+    }
+    (left, answer)
+}
+
+/// Goes back to `resumer`; returns, when resumed again, the new resumer with the word and the signal it sent.
+///
+/// # Safety
+/// Called on a coroutine's stack; `resumer` is what its latest resume handed over, and is used once.
+#[inline(always)]
+pub(crate) unsafe fn suspend(resumer: StackPointer, word: Word) -> (StackPointer, Word, usize) {
+    let left: StackPointer;
+    let answer: Word;
+    let signal: usize;
+    // SAFETY: as in `resume`, with the sides exchanged; the address behind the branch is what the next `resume` goes to,
+    // and begins with `bti j` (hint 36).
+    unsafe {
+        asm!(
+            "adr x30, 2f",
+            "b {suspend}",
+            "2: hint #36",
+            suspend = sym corde_suspend,
+            inlateout("x1") resumer => left,
+            inlateout("x0") word => answer,
+            lateout("x2") signal,
+            lateout("x20") _, lateout("x21") _, lateout("x22") _, lateout("x23") _, lateout("x24") _,
+            lateout("x25") _, lateout("x26") _, lateout("x27") _, lateout("x28") _, lateout("x30") _,
+            lateout("v8") _, lateout("v9") _, lateout("v10") _, lateout("v11") _,
+            lateout("v12") _, lateout("v13") _, lateout("v14") _, lateout("v15") _,
+            clobber_abi("C"),
+        );
+    }
+    (left, answer, signal)
+}
+
+/// Goes back to `resumer` for good: its `resume` returns null.
+///
+/// # Safety
+/// As for [`suspend`]; moreover nothing on this stack needs to be dropped any more.
+#[inline(always)]
+pub(crate) unsafe fn finish(resumer: StackPointer, word: Word) -> ! {
+    // SAFETY: the caller vouches for `resumer`, below which `resume` left its frame; control does not come back.
+    unsafe {
+        asm!("b {finish}", finish = sym corde_finish, in("x1") resumer, in("x0") word, options(noreturn));
+    }
+}

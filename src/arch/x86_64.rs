@@ -1,0 +1,111 @@
+//! The call sites of `asm/x86_64.S`, which documents registers and stack layout.
+
+use core::arch::asm;
+use core::mem::{offset_of, size_of};
+
+use super::{Entry, StackPointer, Word};
+
+unsafe extern "C" {
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "resume")]
+    fn corde_resume();
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "suspend")]
+    fn corde_suspend();
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "finish")]
+    fn corde_finish();
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "entry")]
+    fn corde_entry();
+}
+
+/// The frame of a side that does not run, as drawn in the `.S` file.
+#[repr(C)]
+struct Frame {
+    rbx: usize,
+    rbp: usize,
+    rip: usize,
+}
+
+const _: () = assert!(
+    size_of::<Frame>() == 24 && offset_of!(Frame, rbp) == 8 && offset_of!(Frame, rip) == 16
+);
+
+/// Lays out the first frame below `root`, so that the first resume calls `function`.
+///
+/// # Safety
+/// `root` is aligned to 16 and has writable, unused stack below it.
+pub(crate) unsafe fn prepare(root: *mut u8, function: Entry) -> StackPointer {
+    let frame = root.wrapping_sub(size_of::<Frame>()).cast::<Frame>();
+    let first = Frame {
+        rbx: function as usize,
+        rbp: 0,
+        rip: corde_entry as unsafe extern "C" fn() as usize,
+    };
+    // SAFETY: the caller gives writable stack below `root`; 24 below an address aligned to 16 is aligned to 8.
+    unsafe { frame.write(first) };
+    frame.cast()
+}
+
+/// Runs `coroutine` until it suspends or finishes.
+///
+/// # Safety
+/// `coroutine` came from [`prepare`] or the latest [`resume`] of this coroutine on its live stack; it is used once.
+#[inline(always)]
+pub(crate) unsafe fn resume(
+    coroutine: StackPointer,
+    word: Word,
+    signal: usize,
+) -> (StackPointer, Word) {
+    let left: StackPointer;
+    let answer: Word;
+    // SAFETY: the caller vouches for `coroutine`, so its stack holds the frame that the `.S` pops. Every register that
+    // the other side may change is an output or a clobber here, or saved by the `.S` (rsp, rbp, rbx).
+    unsafe {
+        asm!(
+            "call {resume}",
+            resume = sym corde_resume,
+            inlateout("rsi") coroutine => left,
+            inlateout("rdi") word => answer,
+            inlateout("rdx") signal => _,
+            lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+    (left, answer)
+}
+
+/// Goes back to `resumer`; returns, when resumed again, the new resumer with the word and the signal it sent.
+///
+/// # Safety
+/// Called on a coroutine's stack; `resumer` is what its latest resume handed over, and is used once.
+#[inline(always)]
+pub(crate) unsafe fn suspend(resumer: StackPointer, word: Word) -> (StackPointer, Word, usize) {
+    let left: StackPointer;
+    let answer: Word;
+    let signal: usize;
+    // SAFETY: as in `resume`, with the sides exchanged; the address behind the jump is what the next `resume` goes to.
+    unsafe {
+        asm!(
+            "lea rax, [rip + 2f]",
+            "jmp {suspend}",
+            "2:",
+            suspend = sym corde_suspend,
+            inlateout("rsi") resumer => left,
+            inlateout("rdi") word => answer,
+            lateout("rdx") signal,
+            lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+    (left, answer, signal)
+}
+
+/// Goes back to `resumer` for good: its `resume` returns null.
+///
+/// # Safety
+/// As for [`suspend`]; moreover nothing on this stack needs to be dropped any more.
+#[inline(always)]
+pub(crate) unsafe fn finish(resumer: StackPointer, word: Word) -> ! {
+    // SAFETY: the caller vouches for `resumer`, below which `resume` left its frame; control does not come back.
+    unsafe {
+        asm!("jmp {finish}", finish = sym corde_finish, in("rsi") resumer, in("rdi") word, options(noreturn));
+    }
+}

@@ -1,0 +1,453 @@
+//! `TcpListener` and `TcpStream`.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::iter::FusedIterator;
+use std::net::{self, Shutdown, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::reactor::{Direction, Source, sys};
+
+/// A TCP connection; as [`std::net::TcpStream`].
+///
+/// Closed when dropped. [`Read`] and [`Write`] are implemented for it and for a reference to it, so one green thread may read
+/// while another writes.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use corde::net::{Shutdown, TcpListener, TcpStream};
+///
+/// corde::run(|| -> std::io::Result<()> {
+///     let listener = TcpListener::bind("127.0.0.1:0")?;
+///     let address = listener.local_addr()?;
+///     let server = corde::go!({
+///         let (mut stream, _) = listener.accept()?;
+///         std::io::copy(&mut stream.try_clone()?, &mut stream)
+///     });
+///     let mut stream = TcpStream::connect(address)?;
+///     stream.write_all(b"echo")?;
+///     stream.shutdown(Shutdown::Write)?;
+///     let mut answer = String::new();
+///     stream.read_to_string(&mut answer)?;
+///     assert_eq!(answer, "echo");
+///     assert_eq!(server.join().unwrap()?, 4);
+///     Ok(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct TcpStream {
+    source: Source<net::TcpStream>,
+}
+
+/// A socket that accepts TCP connections; as [`std::net::TcpListener`].
+///
+/// # Examples
+///
+/// An echo server, a green thread for each connection:
+///
+/// ```no_run
+/// use corde::net::TcpListener;
+///
+/// corde::run(|| -> std::io::Result<()> {
+///     let listener = TcpListener::bind("127.0.0.1:7777")?;
+///     for stream in listener.incoming() {
+///         let mut stream = stream?;
+///         corde::go!({ std::io::copy(&mut stream.try_clone()?, &mut stream) });
+///     }
+///     Ok(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct TcpListener {
+    source: Source<net::TcpListener>,
+}
+
+/// Calls `each` with one address after the other until one works; as std does, with std's error for no address.
+fn first_of<A: ToSocketAddrs, T>(
+    addresses: A,
+    mut each: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut last = None;
+    for address in addresses.to_socket_addrs()? {
+        match each(address) {
+            Ok(value) => return Ok(value),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "could not resolve to any addresses",
+        )
+    }))
+}
+
+/// Repeats a call that a signal has interrupted, as std does in the calls that are not for reading or writing.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+impl TcpStream {
+    /// Opens a connection to one of `addresses`, trying each in turn.
+    ///
+    /// Suspends until the connection stands. A host name is looked up by the system on the worker's OS thread, which blocks it.
+    ///
+    /// # Errors
+    ///
+    /// That of the last address tried: [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) where nobody listens.
+    pub fn connect<A: ToSocketAddrs>(addresses: A) -> io::Result<TcpStream> {
+        first_of(addresses, TcpStream::connect_one)
+    }
+
+    fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        let begun = socket.connect(&address.into());
+        let stream = TcpStream {
+            source: Source::new(socket.into()),
+        };
+        match begun {
+            Ok(()) => return Ok(stream),
+            // An interrupted connect goes on, too.
+            Err(error) if is_in_progress(&error) || error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        loop {
+            stream.source.wait(Direction::Write)?;
+            if let Some(error) = stream.take_error()? {
+                return Err(error);
+            }
+            // A wake-up can come early; who has no peer yet is not connected.
+            match stream.peer_addr() {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                connected => return connected.map(|_| stream),
+            }
+        }
+    }
+
+    /// Wraps a connection that is non-blocking already.
+    fn from_nonblocking(stream: net::TcpStream) -> TcpStream {
+        TcpStream {
+            source: Source::new(stream),
+        }
+    }
+
+    fn std(&self) -> &net::TcpStream {
+        self.source.get()
+    }
+
+    /// Returns the address of the other end.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](io::ErrorKind::NotConnected), if there is none.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.std().peer_addr()
+    }
+
+    /// Returns the address of this end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.std().local_addr()
+    }
+
+    /// Shuts down one direction of the connection or both; readers and writers of this socket wake up.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](io::ErrorKind::NotConnected), if the other end is gone.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// As in std, a second shutdown is fine on Linux and fails on macOS.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.std().shutdown(how)
+    }
+
+    /// Makes a second handle to the same connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, when it has no further file descriptor.
+    pub fn try_clone(&self) -> io::Result<TcpStream> {
+        self.std().try_clone().map(TcpStream::from_nonblocking)
+    }
+
+    /// Receives without taking the data off the queue; suspends until there is some, as reading does.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.source
+            .retry(Direction::Read, |stream| stream.peek(buf))
+    }
+
+    /// Sets `TCP_NODELAY`: whether small segments are sent at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.std().set_nodelay(nodelay)
+    }
+
+    /// Returns the value of `TCP_NODELAY`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.std().nodelay()
+    }
+
+    /// Sets the time to live of the packets sent, in hops.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.std().set_ttl(ttl)
+    }
+
+    /// Returns the time to live of the packets sent, in hops.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.std().ttl()
+    }
+
+    /// Takes the socket's pending error, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system in asking.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.std().take_error()
+    }
+}
+
+/// Whether a non-blocking connect goes on in the background.
+fn is_in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
+impl Read for TcpStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+}
+
+impl Read for &TcpStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.source
+            .retry(Direction::Read, |mut stream| stream.read(buf))
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.source
+            .retry(Direction::Read, |mut stream| stream.read_vectored(bufs))
+    }
+}
+
+impl Write for TcpStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for &TcpStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.source
+            .retry(Direction::Write, |mut stream| stream.write(buf))
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.source
+            .retry(Direction::Write, |mut stream| stream.write_vectored(bufs))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl TcpListener {
+    /// Binds a socket to one of `addresses` and listens there; port 0 lets the system choose.
+    ///
+    /// # Errors
+    ///
+    /// That of the last address tried: [`AddrInUse`](io::ErrorKind::AddrInUse) where somebody else listens.
+    pub fn bind<A: ToSocketAddrs>(addresses: A) -> io::Result<TcpListener> {
+        net::TcpListener::bind(addresses)?.try_into()
+    }
+
+    fn std(&self) -> &net::TcpListener {
+        self.source.get()
+    }
+
+    /// Returns the address that it listens on.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.std().local_addr()
+    }
+
+    /// Makes a second handle to the same socket: each connection is accepted by one of the two.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, when it has no further file descriptor.
+    pub fn try_clone(&self) -> io::Result<TcpListener> {
+        Ok(TcpListener {
+            source: Source::new(self.std().try_clone()?),
+        })
+    }
+
+    /// Accepts a connection; suspends until there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system. One that has run out of file descriptors (`EMFILE`, `ENFILE`) leaves the connection in the queue: it can
+    /// be accepted when some are closed, so a server that goes on should pause before it tries again.
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let accept = |listener: &net::TcpListener| uninterrupted(|| sys::accept(listener.as_fd()));
+        let (connection, address) = self.source.retry(Direction::Read, accept)?;
+        Ok((TcpStream::from_nonblocking(connection.into()), address))
+    }
+
+    /// Returns an iterator over the connections that come in; it never ends.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming { listener: self }
+    }
+
+    /// Sets the time to live of the packets sent, in hops.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.std().set_ttl(ttl)
+    }
+
+    /// Returns the time to live of the packets sent, in hops.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.std().ttl()
+    }
+
+    /// Takes the socket's pending error, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system in asking.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.std().take_error()
+    }
+}
+
+/// An iterator over the connections of a [`TcpListener`]; see [`incoming`](TcpListener::incoming).
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    listener: &'a TcpListener,
+}
+
+impl Iterator for Incoming<'_> {
+    type Item = io::Result<TcpStream>;
+
+    fn next(&mut self) -> Option<io::Result<TcpStream>> {
+        Some(self.listener.accept().map(|(stream, _)| stream))
+    }
+}
+
+impl FusedIterator for Incoming<'_> {}
+
+/// What both sockets share with std's: conversions, file descriptors, `Debug`.
+macro_rules! like_std {
+    ($socket:ident) => {
+        /// Takes over a socket of std, which is set to non-blocking.
+        impl TryFrom<net::$socket> for $socket {
+            type Error = io::Error;
+
+            fn try_from(socket: net::$socket) -> io::Result<$socket> {
+                socket.set_nonblocking(true)?;
+                Ok($socket {
+                    source: Source::new(socket),
+                })
+            }
+        }
+
+        /// Gives the socket up to std, set back to blocking.
+        impl TryFrom<$socket> for net::$socket {
+            type Error = io::Error;
+
+            fn try_from(socket: $socket) -> io::Result<net::$socket> {
+                let socket = socket.source.into_inner();
+                socket.set_nonblocking(false)?;
+                Ok(socket)
+            }
+        }
+
+        impl AsFd for $socket {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.std().as_fd()
+            }
+        }
+
+        impl AsRawFd for $socket {
+            fn as_raw_fd(&self) -> RawFd {
+                self.std().as_raw_fd()
+            }
+        }
+
+        /// Gives up the file descriptor, which stays non-blocking.
+        impl From<$socket> for OwnedFd {
+            fn from(socket: $socket) -> OwnedFd {
+                socket.source.into_inner().into()
+            }
+        }
+
+        impl fmt::Debug for $socket {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.std().fmt(f)
+            }
+        }
+    };
+}
+
+like_std!(TcpStream);
+like_std!(TcpListener);

@@ -1,0 +1,304 @@
+//! Readiness: which sockets can be read or written, and who waits for it.
+//!
+//! Each worker has a [`Reactor`]. A socket is a [`Source`]: it is tried first, and only when the system says that it would
+//! block does the calling thread [`wait`](Source::wait). The first green thread that waits registers the socket with its worker's
+//! reactor, for both directions, edge-triggered, once. An OS thread waits with `poll(2)` and needs no registration.
+//!
+//! # Why no edge is lost
+//!
+//! For each direction a [`Readiness`] keeps a flag and the waiters, under one lock. An event wakes all waiters; if there are
+//! none, it sets the flag. Who is about to wait takes the flag instead, if it is set, and tries again. So an
+//! edge that falls between a failed try and the wait is found in the flag, and one that falls before the try costs one more try.
+//!
+//! # Why an old event does no harm
+//!
+//! The kernel may still deliver events for a socket that was closed, if a duplicate of it lives on. Events carry a token of
+//! place and generation; a token that is not in the list of sources is dropped, and a source that got it by
+//! mistake would merely try once too often.
+
+pub(crate) mod sys;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::runtime::park::{self, Waiter};
+use crate::runtime::worker;
+pub(crate) use sys::Events;
+use sys::Poller;
+
+/// What a thread can wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// One worker's sources of events, and its bed.
+pub(crate) struct Reactor {
+    poller: Poller,
+    sources: Mutex<Sources>,
+    /// Whether the worker sleeps, or is about to, and needs a notification to see what was left for it.
+    asleep: AtomicBool,
+}
+
+#[derive(Default)]
+struct Sources {
+    entries: Slab<(u32, Arc<Readiness>)>,
+    generation: u32,
+}
+
+/// A source's place in its reactor.
+#[derive(Clone, Copy)]
+struct Token {
+    index: u32,
+    generation: u32,
+}
+
+impl Token {
+    fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    fn from_bits(bits: u64) -> Token {
+        Token {
+            index: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
+    }
+}
+
+impl Reactor {
+    pub(crate) fn new() -> io::Result<Reactor> {
+        Ok(Reactor {
+            poller: Poller::new()?,
+            sources: Mutex::default(),
+            asleep: AtomicBool::new(false),
+        })
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        // Nothing panics between two consistent states.
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the green threads whose sockets are ready, without waiting.
+    pub(crate) fn poll(&self, events: &mut Events) {
+        self.wait(Some(Duration::ZERO), events);
+    }
+
+    /// Sleeps until a socket is ready, a notification comes, or `timeout` is over; not at all, if there is `work`.
+    ///
+    /// Who leaves work does so before it calls [`notify`](Reactor::notify): either this sees the work, or that sees `asleep`.
+    pub(crate) fn sleep(
+        &self,
+        work: impl FnOnce() -> bool,
+        timeout: impl FnOnce() -> Option<Duration>,
+        events: &mut Events,
+    ) {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let timeout = if work() {
+            Some(Duration::ZERO)
+        } else {
+            timeout()
+        };
+        self.wait(timeout, events);
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends the worker's sleep, if it sleeps.
+    pub(crate) fn notify(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            self.poller.notify();
+        }
+    }
+
+    fn wait(&self, timeout: Option<Duration>, events: &mut Events) {
+        self.poller.wait(events, timeout);
+        if events.is_empty() {
+            return;
+        }
+        let sources = self.sources();
+        for event in events.iter() {
+            let token = Token::from_bits(event.token);
+            if let Some((generation, readiness)) = sources.entries.get(token.index as usize) {
+                if *generation == token.generation {
+                    readiness.deliver(event.readable, event.writable);
+                }
+            }
+        }
+    }
+
+    fn register(&'static self, fd: BorrowedFd<'_>) -> io::Result<Registration> {
+        let readiness = Arc::new(Readiness::default());
+        let token = {
+            let mut sources = self.sources();
+            sources.generation = sources.generation.wrapping_add(1);
+            let generation = sources.generation;
+            let index = sources.entries.insert((generation, readiness.clone()));
+            let index = u32::try_from(index).expect("fewer sockets than 2^32 are open");
+            Token { index, generation }
+        };
+        if let Err(error) = self.poller.add(fd, token.to_bits()) {
+            self.forget(token);
+            return Err(error);
+        }
+        Ok(Registration {
+            reactor: self,
+            token,
+            readiness,
+            fd: fd.as_raw_fd(),
+        })
+    }
+
+    fn forget(&self, token: Token) {
+        self.sources().entries.remove(token.index as usize);
+    }
+}
+
+/// A source's entry in a reactor.
+struct Registration {
+    reactor: &'static Reactor,
+    token: Token,
+    readiness: Arc<Readiness>,
+    fd: RawFd,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.reactor.poller.remove(self.fd);
+        self.reactor.forget(self.token);
+    }
+}
+
+/// The state of one socket in both directions.
+#[derive(Default)]
+struct Readiness {
+    read: Mutex<Way>,
+    write: Mutex<Way>,
+}
+
+#[derive(Default)]
+struct Way {
+    /// An event came that nobody waited for.
+    ready: bool,
+    waiters: Vec<Waiter>,
+}
+
+impl Readiness {
+    fn way(&self, direction: Direction) -> MutexGuard<'_, Way> {
+        let way = match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        };
+        // Nothing panics between two consistent states.
+        way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deliver(&self, readable: bool, writable: bool) {
+        for (direction, ready) in [(Direction::Read, readable), (Direction::Write, writable)] {
+            if ready {
+                let mut way = self.way(direction);
+                way.ready = way.waiters.is_empty();
+                way.waiters.drain(..).for_each(|waiter| waiter.wake());
+            }
+        }
+    }
+
+    fn wait(&self, direction: Direction) {
+        let me = Waiter::current();
+        {
+            let mut way = self.way(direction);
+            if std::mem::take(&mut way.ready) {
+                return;
+            }
+            way.waiters.push(me.clone());
+        }
+        // An event takes all waiters out; while we are listed, the wake-up was meant for something else.
+        while self
+            .way(direction)
+            .waiters
+            .iter()
+            .any(|waiter| waiter.is_same(&me))
+        {
+            park::park();
+        }
+    }
+}
+
+/// A socket, or anything else that the system reports readiness of, set to non-blocking.
+pub(crate) struct Source<T: AsFd> {
+    /// Above `inner`, so that it ends while the file descriptor is open.
+    registration: OnceLock<Registration>,
+    inner: T,
+    registering: Mutex<()>,
+}
+
+impl<T: AsFd> Source<T> {
+    pub(crate) fn new(inner: T) -> Source<T> {
+        Source {
+            inner,
+            registration: OnceLock::new(),
+            registering: Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        &self.inner
+    }
+
+    /// Ends the registration and gives the socket up.
+    pub(crate) fn into_inner(self) -> T {
+        drop(self.registration);
+        self.inner
+    }
+
+    /// Runs `attempt` until it does not answer that it would block, waiting in between.
+    ///
+    /// # Errors
+    /// Those of `attempt`, and of registering the socket.
+    pub(crate) fn retry<R>(
+        &self,
+        direction: Direction,
+        mut attempt: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        loop {
+            match attempt(&self.inner) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(direction)?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Waits until the socket may be ready; maybe too often, never too long.
+    pub(crate) fn wait(&self, direction: Direction) -> io::Result<()> {
+        match worker::current_green() {
+            Some((worker, _)) => {
+                self.registered(worker.reactor())?.readiness.wait(direction);
+                Ok(())
+            }
+            None => sys::wait_one(self.inner.as_fd(), direction),
+        }
+    }
+
+    fn registered(&self, reactor: &'static Reactor) -> io::Result<&Registration> {
+        if let Some(registration) = self.registration.get() {
+            return Ok(registration);
+        }
+        let _registering = self
+            .registering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(registration) = self.registration.get() {
+            return Ok(registration);
+        }
+        let registration = reactor.register(self.inner.as_fd())?;
+        Ok(self.registration.get_or_init(|| registration))
+    }
+}

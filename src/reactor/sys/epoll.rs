@@ -1,0 +1,254 @@
+//! Linux: epoll, edge-triggered, with an eventfd for notifications.
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use socket2::SockAddr;
+
+use super::Event;
+use crate::reactor::Direction;
+
+/// The token of the eventfd; no source has it, as generations begin at 1 and a slab has no place 2^32 - 1.
+const NOTIFICATION: u64 = u64::MAX;
+
+/// Events taken at once.
+const CAPACITY: usize = 256;
+
+/// An epoll instance.
+pub(crate) struct Poller {
+    epoll: OwnedFd,
+    eventfd: OwnedFd,
+}
+
+/// The last error of a system call, if it returned a negative number.
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Takes over the file descriptor that a system call returned.
+///
+/// # Safety
+/// `result` is negative, or a descriptor that was just made and belongs to nobody.
+unsafe fn owned(result: c_int) -> io::Result<OwnedFd> {
+    let fd = check(result)?;
+    // SAFETY: passed on.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Poller> {
+        // SAFETY: no pointers.
+        let result = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        // SAFETY: the descriptor is new.
+        let epoll = unsafe { owned(result) }?;
+        // SAFETY: no pointers.
+        let result = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        // SAFETY: the descriptor is new.
+        let eventfd = unsafe { owned(result) }?;
+        let poller = Poller { epoll, eventfd };
+        poller.control(
+            libc::EPOLL_CTL_ADD,
+            poller.eventfd.as_raw_fd(),
+            libc::EPOLLIN | libc::EPOLLET,
+            NOTIFICATION,
+        )?;
+        Ok(poller)
+    }
+
+    fn control(&self, operation: c_int, fd: RawFd, interest: c_int, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event {
+            events: interest as u32,
+            u64: token,
+        };
+        // SAFETY: `event` is valid for the call; what is no open descriptor is answered with an error.
+        check(unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd, &mut event) })?;
+        Ok(())
+    }
+
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+        self.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), interest, token).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOSPC) => io::Error::new(
+                error.kind(),
+                format!("epoll takes no further descriptor: fs.epoll.max_user_watches limits them ({error})"),
+            ),
+            _ => error,
+        })
+    }
+
+    pub(crate) fn remove(&self, fd: RawFd) {
+        // A descriptor that is open and was added is removed; there is no other case.
+        let removed = self.control(libc::EPOLL_CTL_DEL, fd, 0, 0);
+        debug_assert!(
+            removed.is_ok(),
+            "epoll did not know the descriptor: {removed:?}"
+        );
+    }
+
+    pub(crate) fn notify(&self) {
+        let one = 1_u64.to_ne_bytes();
+        // SAFETY: the buffer is valid for 8 bytes. Each write is an edge, though nobody reads; 2^64 - 2 of them do not happen.
+        unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    pub(crate) fn wait(&self, events: &mut Events, timeout: Option<Duration>) {
+        // Between the last `wait` and this one nobody reads the buffer, so a failure leaves it empty.
+        events.len = 0;
+        let result = if is_zero_or_none(timeout) || !PRECISE.load(Ordering::Relaxed) {
+            self.wait_in_milliseconds(events, timeout)
+        } else {
+            self.wait_in_nanoseconds(events, timeout)
+        };
+        match result {
+            Ok(count) => events.len = count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => panic!("epoll failed: {error}"),
+        }
+    }
+
+    fn wait_in_milliseconds(
+        &self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        // Rounded up: a timer must not be looked at before it is due.
+        let timeout = timeout.map_or(-1, |timeout| {
+            c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)
+        });
+        let buffer = events.buffer.as_mut_ptr().cast();
+        // SAFETY: the buffer has room for CAPACITY events.
+        let count =
+            unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), buffer, CAPACITY as c_int, timeout) };
+        Ok(check(count)? as usize)
+    }
+
+    fn wait_in_nanoseconds(
+        &self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        let timeout = timeout.unwrap_or_default();
+        let timespec = KernelTimespec {
+            seconds: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            nanoseconds: timeout.subsec_nanos().into(),
+        };
+        // SAFETY: the buffer has room for CAPACITY events, the timespec is the kernel's own, there is no signal mask.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.epoll.as_raw_fd(),
+                events.buffer.as_mut_ptr(),
+                CAPACITY as c_int,
+                &raw const timespec,
+                ptr::null::<libc::sigset_t>(),
+                0_usize,
+            )
+        };
+        if count < 0
+            && matches!(
+                io::Error::last_os_error().raw_os_error(),
+                Some(libc::ENOSYS | libc::EPERM)
+            )
+        {
+            // Linux before 5.11, or a filter that does not know the call.
+            PRECISE.store(false, Ordering::Relaxed);
+            return self.wait_in_milliseconds(events, Some(timeout));
+        }
+        Ok(check(count as c_int)? as usize)
+    }
+}
+
+/// Whether `epoll_pwait2` works here.
+static PRECISE: AtomicBool = AtomicBool::new(true);
+
+/// `struct __kernel_timespec`: 64 bits on every architecture.
+#[repr(C)]
+struct KernelTimespec {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+fn is_zero_or_none(timeout: Option<Duration>) -> bool {
+    timeout.is_none_or(|timeout| timeout.is_zero())
+}
+
+/// A buffer for events.
+pub(crate) struct Events {
+    buffer: Box<[MaybeUninit<libc::epoll_event>; CAPACITY]>,
+    len: usize,
+}
+
+impl Events {
+    pub(crate) fn new() -> Events {
+        Events {
+            buffer: Box::new([MaybeUninit::uninit(); CAPACITY]),
+            len: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Event> + '_ {
+        let events = self.buffer[..self.len].iter();
+        // SAFETY: the kernel has filled the first `len` events.
+        let events = events.map(|event| unsafe { event.assume_init() });
+        events
+            .filter(|event| event.u64 != NOTIFICATION)
+            .map(|event| {
+                let bits = event.events as c_int;
+                let broken = bits & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
+                Event {
+                    token: event.u64,
+                    readable: broken || bits & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
+                    writable: broken || bits & libc::EPOLLOUT != 0,
+                }
+            })
+    }
+}
+
+/// Blocks the OS thread until `fd` may be ready.
+pub(crate) fn wait_one(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<()> {
+    let events = match direction {
+        Direction::Read => libc::POLLIN,
+        Direction::Write => libc::POLLOUT,
+    };
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events,
+        revents: 0,
+    };
+    // SAFETY: one valid entry.
+    match check(unsafe { libc::poll(&mut poll, 1, -1) }) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Accepts a connection that is non-blocking and closed on exec, in one system call.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let attempt = |address: *mut socket2::SockAddrStorage, length: *mut libc::socklen_t| {
+        // SAFETY: the pointers come from `try_init`, which owns the storage and its length.
+        let result = unsafe { libc::accept4(listener.as_raw_fd(), address.cast(), length, flags) };
+        // SAFETY: the descriptor is new.
+        unsafe { owned(result) }
+    };
+    // SAFETY: on success the system has written the address and its length.
+    let (connection, address) = unsafe { SockAddr::try_init(attempt) }?;
+    let address = address
+        .as_socket()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok((connection, address))
+}

@@ -1,0 +1,29 @@
+//! What an operating system provides for the reactor.
+//!
+//! A backend has, under these names:
+//!
+//! * `Poller::new()`, and `Poller::add(fd, token)`, `Poller::remove(raw fd)`: reports every change of an fd's readiness to read and to
+//!   write, as an edge, with its token; the state at the time of `add` counts as a change;
+//! * `Poller::wait(events, timeout)`: sleeps until there are events or a notification, at most for `timeout`, to the
+//!   nanosecond where the system can; `None` is for ever; interruptions by signals end it early;
+//! * `Poller::notify()`: ends the current or the next `wait`; from any thread;
+//! * `Events`: a buffer, with `new`, `is_empty`, and `iter` over [`Event`]s, notifications left out;
+//! * `wait_one(fd, direction)`: blocks the OS thread until one fd may be ready;
+//! * `accept(listener)`: accepts a connection that is non-blocking and closed on exec.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod epoll;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use epoll::{Events, Poller, accept, wait_one};
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+compile_error!(
+    "corde's runtime needs epoll (Linux); on other Unix systems use `default-features = false`: coroutines and stacks alone"
+);
+
+/// A change of readiness. Errors and hang-ups count as both: the next try learns of them.
+pub(crate) struct Event {
+    pub(crate) token: u64,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}

@@ -1,0 +1,119 @@
+//! Waiting and waking, the same for green threads and OS threads: what every wait in corde is made of.
+//!
+//! A wait has three steps: put a [`Waiter`] where the waker will find it, [`park`] until the condition holds, take the
+//! waiter back. A wake-up that comes before the park makes it return at once. A park may also return without reason
+//! (std's threads do, and a thread may be woken late for an earlier wait), so every caller looks at its condition again.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Instant;
+
+use super::task::Task;
+use super::worker;
+use crate::thread::ThreadId;
+
+/// A thread, green or not, that can be woken.
+#[derive(Clone)]
+pub(crate) enum Waiter {
+    Green(Arc<Task>),
+    Os(Arc<OsThread>),
+}
+
+/// An OS thread that is not running a green thread.
+pub(crate) struct OsThread {
+    pub(crate) id: ThreadId,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) token: AtomicBool,
+    thread: thread::Thread,
+}
+
+impl OsThread {
+    fn current() -> Arc<OsThread> {
+        let thread = thread::current();
+        let name = thread.name().map(Box::from);
+        Arc::new(OsThread {
+            id: ThreadId::next(),
+            name,
+            token: AtomicBool::new(false),
+            thread,
+        })
+    }
+}
+
+impl Waiter {
+    /// The thread that calls.
+    pub(crate) fn current() -> Waiter {
+        thread_local! {
+            static OS_THREAD: OnceCell<Arc<OsThread>> = const { OnceCell::new() };
+        }
+        match worker::current_task() {
+            Some(task) => Waiter::Green(task),
+            // While the thread's locals are being destroyed it gets an identity for each call.
+            None => Waiter::Os(
+                OS_THREAD
+                    .try_with(|cell| cell.get_or_init(OsThread::current).clone())
+                    .unwrap_or_else(|_| OsThread::current()),
+            ),
+        }
+    }
+
+    /// Makes the thread's current or next [`park`] return.
+    pub(crate) fn wake(&self) {
+        match self {
+            Waiter::Green(task) => task.wake(),
+            Waiter::Os(os) => os.thread.unpark(),
+        }
+    }
+
+    pub(crate) fn is_same(&self, other: &Waiter) -> bool {
+        self.id() == other.id()
+    }
+
+    pub(crate) fn id(&self) -> ThreadId {
+        match self {
+            Waiter::Green(task) => task.id,
+            Waiter::Os(os) => os.id,
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Waiter::Green(task) => task.name.as_deref(),
+            Waiter::Os(os) => os.name.as_deref(),
+        }
+    }
+
+    /// The token of `thread::park`.
+    pub(crate) fn token(&self) -> &AtomicBool {
+        match self {
+            Waiter::Green(task) => &task.token,
+            Waiter::Os(os) => &os.token,
+        }
+    }
+}
+
+/// Blocks the calling thread until it is woken; a green thread lets others run meanwhile.
+pub(crate) fn park() {
+    match worker::current_green() {
+        Some((worker, task)) => worker.park(task),
+        None => thread::park(),
+    }
+}
+
+/// Like [`park`], until `deadline` at most. Whether that has passed is for the caller to see.
+pub(crate) fn park_until(deadline: Instant) {
+    match worker::current_green() {
+        Some((worker, task)) => worker.park_until(task, deadline),
+        None => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
+    }
+}
+
+/// Lets others run: green threads of the same worker, or other OS threads.
+pub(crate) fn yield_now() {
+    match worker::current_green() {
+        Some((worker, task)) => worker.yield_now(task),
+        None => thread::yield_now(),
+    }
+}

@@ -1,0 +1,54 @@
+//! Green threads that wait for a moment: each worker has its own, so they take no lock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::task::Task;
+
+/// The timers of one worker, by deadline; the number tells equal deadlines apart.
+pub(super) struct Timers {
+    pending: BTreeMap<Timer, Arc<Task>>,
+    armed: u64,
+}
+
+/// A pending timer, to cancel it by.
+pub(super) type Timer = (Instant, u64);
+
+impl Timers {
+    pub(super) fn new() -> Timers {
+        Timers {
+            pending: BTreeMap::new(),
+            armed: 0,
+        }
+    }
+
+    /// Has `task` woken at `deadline`.
+    pub(super) fn arm(&mut self, deadline: Instant, task: Arc<Task>) -> Timer {
+        self.armed += 1;
+        let timer = (deadline, self.armed);
+        self.pending.insert(timer, task);
+        timer
+    }
+
+    /// Forgets a timer, whether it has fired or not.
+    pub(super) fn cancel(&mut self, timer: Timer) {
+        self.pending.remove(&timer);
+    }
+
+    /// How long until the next one is due; none, if none is pending.
+    pub(super) fn until_next(&self) -> Option<Duration> {
+        let (&(deadline, _), _) = self.pending.first_key_value()?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Takes out the next task that is due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Arc<Task>> {
+        let first = self.pending.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+}

@@ -1,0 +1,306 @@
+//! A worker: an OS thread that runs green threads, and everything that only this thread touches.
+//!
+//! # What runs next
+//!
+//! Started green threads belong to the worker and wait in `local`, a plain queue. Fresh ones wait in `fresh`, from which idle
+//! workers steal. The worker takes from the two in turn, each in order of arrival, so neither starves the other. Whatever
+//! wakes up elsewhere for this worker comes through its inbox, which is emptied before each choice. Every
+//! [`POLL_INTERVAL`] turns it looks at timers and sockets, however much there is to run; with nothing to run it sleeps there.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::process::abort;
+use std::ptr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use super::task::{After, Runnable, Suspension, Task};
+use super::timer::Timers;
+use super::{Remote, Shared};
+use crate::reactor::{Events, Reactor};
+use crate::stack::overflow::{self, Line};
+use crate::stack::{Cache, DEFAULT_SIZE, DefaultStack, rounded_size};
+
+/// Turns between two looks at timers and sockets while there are green threads to run. A look costs a system call (0.3 us),
+/// a turn at the least 20 ns.
+const POLL_INTERVAL: u32 = 64;
+
+/// An OS thread's worker. Never freed, and never seen by another thread (it is not Sync).
+pub(crate) struct Worker {
+    index: usize,
+    shared: &'static Shared,
+    fresh: crossbeam_deque::Worker<Runnable>,
+    local: RefCell<VecDeque<Runnable>>,
+    /// Whether the next choice begins with the fresh ones.
+    fresh_first: Cell<bool>,
+    turns: Cell<u32>,
+    /// The green thread that runs, from `Arc::as_ptr`; null between two turns.
+    current: Cell<*const Task>,
+    timers: RefCell<Timers>,
+    events: RefCell<Events>,
+    stacks: RefCell<Cache>,
+}
+
+thread_local! {
+    static WORKER: Cell<Option<&'static Worker>> = const { Cell::new(None) };
+}
+
+/// The calling OS thread's worker, if it is one.
+pub(crate) fn current() -> Option<&'static Worker> {
+    WORKER.try_with(Cell::get).ok().flatten()
+}
+
+/// The green thread that calls, with its worker. The reference to the task is good in the frames of that green thread, which
+/// keep it alive by being there; it is not to be stored.
+pub(crate) fn current_green() -> Option<(&'static Worker, &'static Task)> {
+    let worker = current()?;
+    // SAFETY: `current` is set from a live `Runnable` while its green thread runs, and null otherwise.
+    let task = unsafe { worker.current.get().as_ref() }?;
+    Some((worker, task))
+}
+
+/// A new handle of the green thread that calls.
+pub(crate) fn current_task() -> Option<Arc<Task>> {
+    current()?.current_task()
+}
+
+/// Says whose stack it is that ends at `top`, if it is that of the green thread running on this OS thread.
+pub(super) fn describe_overflow(top: usize, line: &mut Line) -> bool {
+    match current_green() {
+        Some((_, task)) if task.starts_at(top) => {
+            task.describe(line);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Ends the process if the scheduler itself panics: its green threads could never go on.
+struct AbortIfPanic;
+
+impl Drop for AbortIfPanic {
+    fn drop(&mut self) {
+        eprintln!("corde: a worker panicked outside of its green threads, aborting");
+        abort();
+    }
+}
+
+impl Worker {
+    /// Runs green threads for ever: the main function of a worker's OS thread.
+    pub(super) fn run(
+        shared: &'static Shared,
+        index: usize,
+        fresh: crossbeam_deque::Worker<Runnable>,
+    ) {
+        let _guard = AbortIfPanic;
+        overflow::protect_thread();
+        let worker: &'static Worker = Box::leak(Box::new(Worker {
+            index,
+            shared,
+            fresh,
+            local: RefCell::new(VecDeque::new()),
+            fresh_first: Cell::new(false),
+            turns: Cell::new(0),
+            current: Cell::new(ptr::null()),
+            timers: RefCell::new(Timers::new()),
+            events: RefCell::new(Events::new()),
+            stacks: RefCell::new(Cache::new(default_stack_size())),
+        }));
+        WORKER.set(Some(worker));
+        loop {
+            match worker.next() {
+                Some(runnable) => worker.take_turn(runnable),
+                None => worker.idle(),
+            }
+        }
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Returns whether this is a worker of `shared`.
+    pub(super) fn belongs_to(&self, shared: &Shared) -> bool {
+        ptr::eq(self.shared, shared)
+    }
+
+    /// Returns whether this is worker `index` of `shared`.
+    pub(super) fn is_at(&self, shared: &Shared, index: usize) -> bool {
+        self.index == index && self.belongs_to(shared)
+    }
+
+    fn remote(&self) -> &'static Remote {
+        &self.shared.workers[self.index]
+    }
+
+    /// The worker's reactor, which any thread may register sockets with.
+    pub(crate) fn reactor(&self) -> &'static Reactor {
+        &self.remote().reactor
+    }
+
+    /// Chooses what to run: what others have woken counts from now on; then started and fresh ones in turn; then stolen ones.
+    fn next(&self) -> Option<Runnable> {
+        self.accept_inbox();
+        let fresh_first = self.fresh_first.replace(!self.fresh_first.get());
+        let started = || self.local.borrow_mut().pop_front();
+        let own = if fresh_first {
+            self.fresh.pop().or_else(started)
+        } else {
+            started().or_else(|| self.fresh.pop())
+        };
+        own.or_else(|| self.shared.steal(self.index, &self.fresh))
+    }
+
+    fn accept_inbox(&self) {
+        self.remote()
+            .inbox
+            .take(|runnable| self.push_local(runnable));
+    }
+
+    fn take_turn(&self, runnable: Runnable) {
+        self.current.set(Arc::as_ptr(runnable.task()));
+        let after = runnable.run(self);
+        self.current.set(ptr::null());
+        if let After::Again(runnable) = after {
+            self.push_local(runnable);
+        }
+        let turns = self.turns.get().wrapping_add(1);
+        self.turns.set(turns);
+        if turns % POLL_INTERVAL == 0 {
+            self.look_around();
+        }
+    }
+
+    /// Looks at sockets, timers, and what came from outside, without waiting.
+    fn look_around(&self) {
+        self.remote().reactor.poll(&mut self.events.borrow_mut());
+        self.fire_timers();
+        if let Some(runnable) = self.shared.take_injected() {
+            self.push_fresh(runnable);
+        }
+    }
+
+    /// Sleeps until something happens, then helps to search if it was woken for that.
+    fn idle(&self) {
+        let idle = &self.shared.idle;
+        idle.enter(self.index);
+        self.remote().reactor.sleep(
+            || self.shared.has_fresh() || !self.remote().inbox.is_empty(),
+            || self.timers.borrow().until_next(),
+            &mut self.events.borrow_mut(),
+        );
+        if idle.leave(self.index) {
+            let found = self.shared.steal(self.index, &self.fresh);
+            idle.end_search();
+            if let Some(runnable) = found {
+                self.fresh.push(runnable);
+                self.shared.wake_searcher();
+            }
+        }
+        self.fire_timers();
+    }
+
+    fn fire_timers(&self) {
+        if self.timers.borrow().is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        loop {
+            // The borrow ends before the wake-up.
+            let due = self.timers.borrow_mut().pop_due(now);
+            match due {
+                Some(task) => task.wake(),
+                None => return,
+            }
+        }
+    }
+
+    /// Queues a started green thread of this worker.
+    pub(super) fn push_local(&self, runnable: Runnable) {
+        self.local.borrow_mut().push_back(runnable);
+    }
+
+    /// Queues a fresh green thread.
+    pub(super) fn push_fresh(&self, fresh: Runnable) {
+        self.fresh.push(fresh);
+    }
+
+    /// A stack of at least `size` bytes.
+    pub(super) fn take_stack(&self, size: usize) -> io::Result<DefaultStack> {
+        self.stacks.borrow_mut().take(rounded_size(size)?)
+    }
+
+    /// Takes a stack back.
+    pub(super) fn keep_stack(&self, stack: DefaultStack) {
+        self.stacks.borrow_mut().put(stack);
+    }
+
+    fn current_task(&self) -> Option<Arc<Task>> {
+        let task = self.current.get();
+        if task.is_null() {
+            return None;
+        }
+        // SAFETY: the pointer is from `Arc::as_ptr`, and the `Runnable` that runs holds a count.
+        unsafe { Arc::increment_strong_count(task) };
+        // SAFETY: the count was just added.
+        Some(unsafe { Arc::from_raw(task) })
+    }
+
+    /// Parks `task`, which is the green thread that calls.
+    pub(crate) fn park(&self, task: &Task) {
+        if task.take_notification() {
+            return;
+        }
+        if thread::panicking() {
+            return self.park_in_place(task);
+        }
+        // SAFETY: `task` is the green thread that calls.
+        unsafe { task.suspend(Suspension::Park) };
+        task.take_notification();
+    }
+
+    /// Like [`park`](Worker::park), until `deadline` at most.
+    pub(crate) fn park_until(&self, task: &Task, deadline: Instant) {
+        let Some(handle) = self.current_task() else {
+            return;
+        };
+        let timer = self.timers.borrow_mut().arm(deadline, handle);
+        self.park(task);
+        self.timers.borrow_mut().cancel(timer);
+    }
+
+    /// Parks `task` without letting others run, because it is unwinding: std counts panics by OS thread, and would take any
+    /// other green thread of this worker for a panicking one. Sockets, timers and other OS threads can wake it; a green
+    /// thread of the same worker cannot.
+    #[cold]
+    fn park_in_place(&self, task: &Task) {
+        if !task.begin_park_in_place() {
+            task.take_notification();
+            return;
+        }
+        while !task.take_notification() {
+            self.remote().reactor.sleep(
+                || task.is_notified() || !self.remote().inbox.is_empty(),
+                || self.timers.borrow().until_next(),
+                &mut self.events.borrow_mut(),
+            );
+            self.accept_inbox();
+            self.fire_timers();
+        }
+    }
+
+    /// Lets the other green threads of this worker run before `task`, which is the one that calls.
+    pub(crate) fn yield_now(&self, task: &Task) {
+        // While it unwinds others may not run: see `park_in_place`.
+        if !thread::panicking() {
+            // SAFETY: `task` is the green thread that calls.
+            unsafe { task.suspend(Suspension::Yield) };
+        }
+    }
+}
+
+fn default_stack_size() -> usize {
+    rounded_size(DEFAULT_SIZE).expect("the default size of a stack is a possible one")
+}

@@ -1,0 +1,145 @@
+//! Stacks for coroutines: reserved in slabs, guarded, pooled, and reported when they overflow.
+//!
+//! | file | its job |
+//! | --- | --- |
+//! | `mod.rs` | the [`Stack`] trait and [`DefaultStack`] |
+//! | `slab.rs` | one reservation of address space carved into many stacks |
+//! | `guard.rs` | what makes the page below a stack fault |
+//! | `pool.rs` | stacks between two uses |
+//! | `overflow.rs` | the signal handler that names the stack that overflowed |
+//!
+//! # Sizes
+//!
+//! A stack is address space until it is touched: [`DEFAULT_SIZE`] costs one resident page (and its entry in a page table)
+//! for a green thread that does little. Sizes are in bytes, are rounded up to whole pages, and are at least [`MIN_SIZE`].
+//!
+//! # Guards
+//!
+//! Below each stack lies one page that faults. On Linux 6.13 and later it is made with `madvise(MADV_GUARD_INSTALL)`, which
+//! does not split the mapping, so that a million guarded stacks fit under the default `vm.max_map_count`. Elsewhere it is
+//! made with `mprotect`, which costs two mappings a stack; before the system's limit is met, creating a stack fails
+//! with an error that names it. `CORDE_STACK_GUARD=mprotect` in the environment forces the second way, for programs that
+//! call `mlockall` and for tests. Rust functions touch every page of a large frame in turn, so that they meet the
+//! guard; a C function built without `-fstack-clash-protection` may step over it.
+
+mod guard;
+pub(crate) mod overflow;
+mod pool;
+mod slab;
+
+use std::fmt;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+
+#[cfg(feature = "runtime")]
+pub(crate) use pool::Cache;
+use slab::Slot;
+
+/// Size in bytes of a stack when nothing else is asked for: 128 KiB.
+pub const DEFAULT_SIZE: usize = 128 * 1024;
+
+/// The least size in bytes of a [`DefaultStack`]: 16 KiB, or one page where pages are larger.
+pub const MIN_SIZE: usize = 16 * 1024;
+
+/// Memory that a coroutine may run on.
+///
+/// # Safety
+///
+/// For as long as the value lives, wherever it is moved: the bytes from `bottom` up to `top` are readable, writable and used by
+/// nobody else, both ends stay the same, `top` is aligned to 16, and code that runs down past `bottom` faults before
+/// it can touch memory that belongs to something else.
+pub unsafe trait Stack {
+    /// Returns the end of the stack, where it begins to be used: one past its highest byte.
+    fn top(&self) -> NonNull<u8>;
+
+    /// Returns its lowest usable byte; the guard is below it.
+    fn bottom(&self) -> NonNull<u8>;
+}
+
+/// A guarded stack from corde's pool; goes back there when dropped.
+///
+/// # Examples
+///
+/// ```
+/// use corde::stack::{DefaultStack, Stack};
+///
+/// let stack = DefaultStack::new(100_000)?;
+/// assert!(stack.size() >= 100_000);
+/// assert_eq!(stack.top().as_ptr() as usize - stack.bottom().as_ptr() as usize, stack.size());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct DefaultStack {
+    slot: Slot,
+}
+
+impl DefaultStack {
+    /// Takes a stack of at least `size` bytes from the pool, or maps one.
+    ///
+    /// `size` is rounded up to whole pages and to [`MIN_SIZE`].
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::OutOfMemory`] when the system gives no more address space or mappings: the message names the limit
+    /// that was met and how to raise it. [`io::ErrorKind::InvalidInput`] when `size` is more than an address space holds.
+    pub fn new(size: usize) -> io::Result<DefaultStack> {
+        Ok(DefaultStack {
+            slot: pool::acquire(rounded_size(size)?)?,
+        })
+    }
+
+    /// Returns its usable size in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.slot.size()
+    }
+}
+
+// SAFETY: a slot's bounds are fixed, page-aligned, mapped for ever and guarded below (slab.rs, invariants 1 to 3); the pool hands
+// a slot to one owner at a time.
+unsafe impl Stack for DefaultStack {
+    fn top(&self) -> NonNull<u8> {
+        self.slot.top()
+    }
+
+    fn bottom(&self) -> NonNull<u8> {
+        self.slot.bottom()
+    }
+}
+
+impl Drop for DefaultStack {
+    fn drop(&mut self) {
+        pool::release(self.slot);
+    }
+}
+
+impl fmt::Debug for DefaultStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DefaultStack")
+            .field("bottom", &self.bottom())
+            .field("size", &self.size())
+            .finish()
+    }
+}
+
+/// Rounds a wanted size up to what a slab can hold, or says why it cannot.
+pub(crate) fn rounded_size(size: usize) -> io::Result<usize> {
+    let limit = isize::MAX as usize / 4;
+    if size > limit {
+        let message = format!(
+            "a stack of {size} bytes is larger than the address space allows (limit {limit} bytes)"
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(size.max(MIN_SIZE).next_multiple_of(page_size()))
+}
+
+/// The system's page size in bytes.
+fn page_size() -> usize {
+    static PAGE_SIZE: OnceLock<usize> = OnceLock::new();
+    *PAGE_SIZE.get_or_init(|| {
+        // SAFETY: sysconf only reads.
+        let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(size).expect("the system has a page size")
+    })
+}

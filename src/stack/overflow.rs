@@ -1,0 +1,246 @@
+//! Stack overflow: recognised in the fault handler, reported in one line, and the end of the process.
+//!
+//! The handler runs on an alternate stack (the overflowed one has no room) and does only what is safe in a signal
+//! handler: it walks the list of slabs, fills a buffer on its stack, writes it, aborts. A fault that is not in a guard page of
+//! ours goes to the handler that was there before, as if this one did not exist; so std's report for OS threads
+//! works, and the core dump of an ordinary segmentation fault.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+
+use memmap2::MmapMut;
+
+use super::{page_size, slab};
+
+/// Tells whose stack it is that ends at `top`, by adding to the line; false if it is nobody's it knows.
+pub(crate) type Describe = fn(top: usize, line: &mut Line) -> bool;
+
+static DESCRIBE: OnceLock<Describe> = OnceLock::new();
+
+/// What was installed before, for SIGSEGV and SIGBUS.
+static PREVIOUS: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
+
+/// Lets `describe` name the owner of a stack in the report. The first one stays.
+#[cfg(feature = "runtime")]
+pub(crate) fn set_describe(describe: Describe) {
+    let _ = DESCRIBE.set(describe);
+}
+
+/// Makes overflows on coroutine stacks run by this OS thread be reported: installs the handler once in the process, and an
+/// alternate stack on this thread if it has none.
+pub(crate) fn protect_thread() {
+    thread_local! {
+        static PROTECTED: Cell<bool> = const { Cell::new(false) };
+        static ALTERNATE: Option<AlternateStack> = AlternateStack::install();
+    }
+    if PROTECTED.replace(true) {
+        return;
+    }
+    PREVIOUS.get_or_init(|| {
+        let previous = [
+            replace_handler(libc::SIGSEGV, None),
+            replace_handler(libc::SIGBUS, None),
+        ];
+        for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            replace_handler(signal, Some(handle));
+        }
+        previous
+    });
+    // While the thread's locals are being destroyed it goes without: its overflow is then a plain fault.
+    let _ = ALTERNATE.try_with(|_| ());
+}
+
+type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
+/// Returns the disposition of `signal`, after setting it when there is a new one.
+fn replace_handler(signal: c_int, new: Option<Handler>) -> libc::sigaction {
+    let new = new.map(|handler| {
+        // SAFETY: sigaction is plain data for which zero is valid: no flags, an empty mask.
+        let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        action
+    });
+    let new = new.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: as above.
+    let mut old: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: both pointers are valid or null, and the handler does only what is async-signal-safe.
+    let result = unsafe { libc::sigaction(signal, new, &mut old) };
+    assert_eq!(
+        result,
+        0,
+        "SIGSEGV and SIGBUS can be handled: {}",
+        io::Error::last_os_error()
+    );
+    old
+}
+
+extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel passes valid information with SA_SIGINFO.
+    let information = unsafe { &*info };
+    // SAFETY: both signals carry an address.
+    let address = unsafe { information.si_addr() } as usize;
+    match slab::find_guard(address) {
+        Some(overflow) => report(&overflow),
+        None => pass_on(signal, info, context),
+    }
+}
+
+fn report(overflow: &slab::Overflow) -> ! {
+    let mut line = Line::new();
+    line.text("\n");
+    let described = DESCRIBE
+        .get()
+        .is_some_and(|describe| describe(overflow.top, &mut line));
+    if !described {
+        line.text("a coroutine");
+    }
+    line.text(" has overflowed its stack of ");
+    line.number(overflow.size as u64 / 1024);
+    line.text(" KiB: give it a larger one with ");
+    line.text(if described {
+        "thread::Builder::stack_size or go!(stack = ..; ..)"
+    } else {
+        "DefaultStack::new"
+    });
+    line.text("\n");
+    line.write_to_stderr();
+    // SAFETY: abort is async-signal-safe and does not return.
+    unsafe { libc::abort() }
+}
+
+fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // Not set yet: the fault came between installing and remembering. Without a previous handler the default is right.
+    let previous = PREVIOUS
+        .get()
+        .map(|both| both[usize::from(signal == libc::SIGBUS)]);
+    match previous {
+        Some(action)
+            if action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN =>
+        {
+            if action.sa_flags & libc::SA_SIGINFO != 0 {
+                // SAFETY: an action with SA_SIGINFO holds a function of this signature.
+                let handler = unsafe { std::mem::transmute::<usize, Handler>(action.sa_sigaction) };
+                handler(signal, info, context);
+            } else {
+                // SAFETY: an action without SA_SIGINFO that is neither default nor ignore holds a function of this signature.
+                let handler = unsafe {
+                    std::mem::transmute::<usize, extern "C" fn(c_int)>(action.sa_sigaction)
+                };
+                handler(signal);
+            }
+        }
+        // A fault cannot be ignored: on return it happens again, and the default action ends the process.
+        _ => {
+            // SAFETY: zero is a valid sigaction and means SIG_DFL.
+            let default: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+            // SAFETY: the action is valid; sigaction is async-signal-safe.
+            unsafe { libc::sigaction(signal, &default, ptr::null_mut()) };
+        }
+    }
+}
+
+/// A line of text built without allocating; what does not fit is cut off.
+pub(crate) struct Line {
+    bytes: [u8; 512],
+    len: usize,
+}
+
+impl Line {
+    fn new() -> Line {
+        Line {
+            bytes: [0; 512],
+            len: 0,
+        }
+    }
+
+    /// Appends a text.
+    pub(crate) fn text(&mut self, text: &str) {
+        for byte in text.bytes() {
+            if let Some(place) = self.bytes.get_mut(self.len) {
+                *place = byte;
+                self.len += 1;
+            }
+        }
+    }
+
+    /// Appends a number in decimal.
+    pub(crate) fn number(&mut self, number: u64) {
+        if number >= 10 {
+            self.number(number / 10);
+        }
+        let digit = [b'0' + (number % 10) as u8];
+        self.text(std::str::from_utf8(&digit).unwrap_or("?"));
+    }
+
+    fn write_to_stderr(&self) {
+        let mut rest = &self.bytes[..self.len];
+        while !rest.is_empty() {
+            // SAFETY: the range is initialised; write is async-signal-safe.
+            let written =
+                unsafe { libc::write(libc::STDERR_FILENO, rest.as_ptr().cast(), rest.len()) };
+            match usize::try_from(written) {
+                Ok(written) if written > 0 => rest = &rest[written..],
+                _ => break,
+            }
+        }
+    }
+}
+
+/// An alternate signal stack for a thread that had none, with a guard page; removed when the thread ends.
+struct AlternateStack {
+    _map: MmapMut,
+}
+
+impl AlternateStack {
+    /// Installs one, unless the thread has one (std gives its own threads one) or memory for it cannot be had.
+    fn install() -> Option<AlternateStack> {
+        // SAFETY: stack_t is plain data for which zero is valid.
+        let mut current: libc::stack_t = unsafe { MaybeUninit::zeroed().assume_init() };
+        // SAFETY: a null first argument only asks.
+        unsafe { libc::sigaltstack(ptr::null(), &mut current) };
+        if current.ss_flags & libc::SS_DISABLE == 0 {
+            return None;
+        }
+        let guard = page_size();
+        let size = AlternateStack::size().next_multiple_of(guard);
+        let mut map = MmapMut::map_anon(guard + size).ok()?;
+        let base = NonNull::new(map.as_mut_ptr())?;
+        // SAFETY: the page is the start of the new mapping, and unused. Without a guard the stack serves as well.
+        unsafe { libc::mprotect(base.as_ptr().cast(), guard, libc::PROT_NONE) };
+        let new = libc::stack_t {
+            ss_sp: base.as_ptr().wrapping_add(guard).cast(),
+            ss_flags: 0,
+            ss_size: size,
+        };
+        // SAFETY: the range is mapped until the thread's locals are destroyed, when Drop takes it out of use first.
+        let result = unsafe { libc::sigaltstack(&new, ptr::null_mut()) };
+        (result == 0).then_some(AlternateStack { _map: map })
+    }
+
+    /// Room for the kernel's frame, which holds all vector registers, and for any handler we pass a fault on to.
+    fn size() -> usize {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        // SAFETY: getauxval only reads.
+        let least = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let least = 0;
+        least + libc::SIGSTKSZ.max(32 * 1024)
+    }
+}
+
+impl Drop for AlternateStack {
+    fn drop(&mut self) {
+        let off = libc::stack_t {
+            ss_sp: ptr::null_mut(),
+            ss_flags: libc::SS_DISABLE,
+            ss_size: libc::SIGSTKSZ,
+        };
+        // SAFETY: takes the stack out of use before its memory goes; no handler runs on it, for this code does not.
+        unsafe { libc::sigaltstack(&off, ptr::null_mut()) };
+    }
+}

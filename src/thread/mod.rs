@@ -1,0 +1,374 @@
+//! Green threads, with the names and the manners of [`std::thread`].
+//!
+//! What differs from std:
+//!
+//! * The green thread is suspended where an OS thread would block: in [`park`], [`sleep`], [`yield_now`],
+//!   [`JoinHandle::join`], and in reads and writes of [`net`](crate::net). Nothing else suspends it; a long computation holds up
+//!   the green threads of the same worker.
+//! * The closure needs `Send`, as it may begin on any worker. Once begun, the green thread stays on its worker, so what it
+//!   holds on its stack need not be `Send`.
+//! * All functions work on plain OS threads as well: there they block, park or name the OS thread.
+//!
+//! # What to watch
+//!
+//! * A `thread_local!` is shared by all green threads of a worker, which take turns at every suspension.
+//! * A [`std::sync::MutexGuard`] held across a suspension blocks the worker as soon as another of its green threads wants the
+//!   lock: a deadlock, though not undefined behaviour.
+//! * A green thread that blocks while it unwinds from a panic (a destructor that does I/O) blocks its worker for that time,
+//!   because std counts panics by OS thread.
+
+mod packet;
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::runtime::park::{self, Waiter};
+use crate::runtime::task::Task;
+use crate::runtime::{self, worker};
+use crate::stack;
+use packet::Packet;
+
+pub use std::thread::{available_parallelism, panicking};
+
+/// What a green thread ended with: its value, or the payload of its panic.
+pub type Result<T> = std::result::Result<T, Box<dyn Any + Send + 'static>>;
+
+/// Spawns a green thread; as [`std::thread::spawn`], but it runs on one of the workers.
+///
+/// The runtime is started if it was not. The new green thread first runs when a worker is free for it: the spawner goes on
+/// without being suspended. Its stack has [`stack::DEFAULT_SIZE`]; see [`Builder`] for another.
+///
+/// Dropping the handle detaches the green thread. It ends with the process: a program that wants its results joins it.
+///
+/// # Panics
+///
+/// If the workers cannot be started; [`Builder::spawn`] returns that as an error.
+///
+/// # Examples
+///
+/// ```
+/// let threads: Vec<_> = (0..1000).map(|i| corde::thread::spawn(move || i * i)).collect();
+/// let sum: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+/// assert_eq!(sum, 332_833_500);
+/// ```
+pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Builder::new()
+        .spawn(f)
+        .expect("the green thread could not be spawned")
+}
+
+/// The settings of a green thread to be spawned; as [`std::thread::Builder`].
+///
+/// # Examples
+///
+/// ```
+/// let builder = corde::thread::Builder::new().name("parser".into()).stack_size(1 << 20);
+/// let handle = builder.spawn(|| corde::thread::current().name().map(str::to_owned))?;
+/// assert_eq!(handle.join().unwrap().as_deref(), Some("parser"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until `spawn`"]
+pub struct Builder {
+    name: Option<Box<str>>,
+    stack_size: Option<usize>,
+}
+
+impl Builder {
+    /// Makes a builder with the default settings: no name, a stack of [`stack::DEFAULT_SIZE`].
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Sets the name that reports and [`Thread::name`] show.
+    pub fn name(mut self, name: String) -> Builder {
+        self.name = Some(name.into_boxed_str());
+        self
+    }
+
+    /// Sets the size of the stack in bytes, which is rounded up to whole pages and to [`stack::MIN_SIZE`].
+    pub fn stack_size(mut self, size: usize) -> Builder {
+        self.stack_size = Some(size);
+        self
+    }
+
+    /// Spawns the green thread.
+    ///
+    /// # Errors
+    ///
+    /// If the workers cannot be started, or the size of the stack is impossible. The stack itself is taken when the
+    /// green thread first runs: if it cannot be had then, the closure is dropped and [`JoinHandle::join`] returns an error
+    /// whose payload is an [`io::Error`] that names the limit; a line on standard error tells of it, too.
+    pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        // SAFETY: everything is 'static.
+        unsafe { self.spawn_unchecked(f) }
+    }
+
+    /// Spawns a green thread that may borrow.
+    ///
+    /// # Safety
+    /// The green thread has been joined before anything that `f` or `T` borrows ends.
+    pub(crate) unsafe fn spawn_unchecked<'a, F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'a,
+        T: Send + 'a,
+    {
+        let stack_size = stack::rounded_size(self.stack_size.unwrap_or(stack::DEFAULT_SIZE))?;
+        let shared = runtime::global()?;
+        let packet = Arc::new(Packet::new());
+        let theirs = packet.clone();
+        let name = self.name.clone();
+        let body: Box<dyn FnOnce(io::Result<()>) + Send + 'a> = Box::new(move |started| {
+            let result = match started {
+                Ok(()) => catch_unwind(AssertUnwindSafe(f)),
+                Err(error) => refuse(name.as_deref(), error, f),
+            };
+            theirs.complete(result);
+        });
+        // SAFETY: the body ends in `complete`, before which it has dropped `f`, and `join` returns after that with the
+        // value: so nothing that lives for 'a only is touched after the caller has joined.
+        let body = unsafe {
+            std::mem::transmute::<Box<dyn FnOnce(io::Result<()>) + Send + 'a>, runtime::task::Body>(
+                body,
+            )
+        };
+        let (task, fresh) = Task::new(shared, self.name, stack_size, body);
+        shared.spawn(fresh);
+        Ok(JoinHandle {
+            packet,
+            thread: Thread {
+                waiter: Waiter::Green(task),
+            },
+        })
+    }
+}
+
+/// Ends a green thread that could not get a stack.
+fn refuse<F, T>(name: Option<&str>, error: io::Error, f: F) -> Result<T> {
+    eprintln!(
+        "corde: green thread '{}' could not start: {error}",
+        name.unwrap_or("<unnamed>")
+    );
+    // A destructor that panics must not take the worker with it.
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(f)));
+    dropped.and(Err(Box::new(error)))
+}
+
+/// The right to wait for a green thread and to take its result; as [`std::thread::JoinHandle`].
+///
+/// Dropping it detaches the green thread.
+pub struct JoinHandle<T> {
+    packet: Arc<Packet<T>>,
+    thread: Thread,
+}
+
+impl<T> JoinHandle<T> {
+    /// Waits for the green thread to end, suspending the calling one, and returns its result.
+    ///
+    /// # Errors
+    ///
+    /// The payload of its panic, if it panicked; an [`io::Error`] as the payload, if it could not get a stack.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let panicking = corde::thread::spawn(|| panic!("alone"));
+    /// assert_eq!(panicking.join().unwrap_err().downcast_ref(), Some(&"alone"));
+    /// ```
+    pub fn join(self) -> Result<T> {
+        self.packet.take()
+    }
+
+    /// Returns whether the green thread has ended: [`join`](JoinHandle::join) would not wait.
+    pub fn is_finished(&self) -> bool {
+        self.packet.is_complete()
+    }
+
+    /// Returns a handle to the green thread itself.
+    pub fn thread(&self) -> &Thread {
+        &self.thread
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("thread", &self.thread)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A handle to a thread, green or not; as [`std::thread::Thread`].
+#[derive(Clone)]
+pub struct Thread {
+    waiter: Waiter,
+}
+
+impl Thread {
+    /// Returns its identifier, which no other thread of the process ever has.
+    #[must_use]
+    pub fn id(&self) -> ThreadId {
+        self.waiter.id()
+    }
+
+    /// Returns its name, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.waiter.name()
+    }
+
+    /// Makes its token available: its current or next [`park`] returns. May be called from any thread, green or not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let parked = corde::thread::spawn(corde::thread::park);
+    /// parked.thread().unpark();
+    /// parked.join().unwrap();
+    /// ```
+    pub fn unpark(&self) {
+        // Release: whoever takes the token sees what came before.
+        if !self.waiter.token().swap(true, Ordering::Release) {
+            self.waiter.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Thread")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Identifies a thread for the life of the process; as [`std::thread::ThreadId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ThreadId(NonZero<u64>);
+
+impl ThreadId {
+    pub(crate) fn next() -> ThreadId {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        ThreadId(NonZero::new(id).expect("2^64 threads take centuries to spawn"))
+    }
+
+    /// The identifier as a number, as reports show it.
+    pub(crate) fn as_u64(self) -> NonZero<u64> {
+        self.0
+    }
+}
+
+/// Returns a handle to the calling thread: the green thread, if there is one.
+#[must_use]
+pub fn current() -> Thread {
+    Thread {
+        waiter: Waiter::current(),
+    }
+}
+
+/// Blocks the calling thread until its token is available, and takes it; as [`std::thread::park`].
+///
+/// A green thread is suspended. Unlike std's it does not return without a token.
+pub fn park() {
+    let me = Waiter::current();
+    while !me.token().swap(false, Ordering::Acquire) {
+        park::park();
+    }
+}
+
+/// Like [`park`], for `duration` at most; as [`std::thread::park_timeout`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// let before = Instant::now();
+/// corde::thread::park_timeout(Duration::from_millis(1));
+/// assert!(before.elapsed() >= Duration::from_millis(1));
+/// ```
+pub fn park_timeout(duration: Duration) {
+    let Some(deadline) = Instant::now().checked_add(duration) else {
+        return park();
+    };
+    let me = Waiter::current();
+    while !me.token().swap(false, Ordering::Acquire) {
+        if Instant::now() >= deadline {
+            return;
+        }
+        park::park_until(deadline);
+    }
+}
+
+/// Blocks the calling thread for `duration` at least; as [`std::thread::sleep`].
+///
+/// A green thread is suspended. The clock is exact to the nanosecond; how late it wakes depends on the system's timers and
+/// on what else its worker has to run.
+pub fn sleep(duration: Duration) {
+    match Instant::now().checked_add(duration) {
+        Some(deadline) => {
+            while Instant::now() < deadline {
+                park::park_until(deadline);
+            }
+        }
+        None => loop {
+            park::park();
+        },
+    }
+}
+
+/// Lets other threads run: the green threads of the same worker that are ready, or other OS threads.
+pub fn yield_now() {
+    park::yield_now();
+}
+
+/// Runs `f` as a green thread and blocks the calling thread until it has ended: the way from `main` into corde.
+///
+/// Starts the runtime if need be, on as many workers as there are processors; `CORDE_WORKERS` in the environment sets
+/// another number. `f` may borrow from the caller. Green threads that `f` has spawned and not joined run on; they end
+/// with the process. Called in a green thread it just runs `f`.
+///
+/// # Panics
+///
+/// With the panic of `f`; and if the workers cannot be started.
+///
+/// # Examples
+///
+/// ```
+/// let words = ["plain", "blocking", "Rust"];
+/// let count = corde::run(|| words.iter().map(|word| word.len()).sum::<usize>());
+/// assert_eq!(count, 17);
+/// ```
+pub fn run<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    if worker::current_green().is_some() {
+        return f();
+    }
+    // SAFETY: the handle is joined right here, and nothing lets this function return before.
+    let handle = unsafe { Builder::new().name("main".into()).spawn_unchecked(f) };
+    match handle {
+        Ok(handle) => handle
+            .join()
+            .unwrap_or_else(|payload| resume_unwind(payload)),
+        Err(error) => panic!("{error}"),
+    }
+}
