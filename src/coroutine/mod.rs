@@ -293,7 +293,10 @@ where
 {
     // SAFETY: `with_stack` put it there, and the resumer does not look at it before this coroutine is done.
     let root = unsafe { &mut *root.cast::<RootWithBody<F, Return>>() };
-    let yielder = Yielder { resumer: Cell::new(resumer), _types: PhantomData };
+    let yielder = Yielder {
+        resumer: Cell::new(resumer),
+        _types: PhantomData,
+    };
     // SAFETY: the first word is a parcel of an `Input`: a coroutine that never ran is not unwound (Drop).
     let input = unsafe { receive::<Input>(word) };
     // SAFETY: the body is taken once, as this function runs once.

@@ -118,8 +118,11 @@ impl Task {
     /// Makes the current or the next park of this task return.
     pub(crate) fn wake(self: &Arc<Task>) {
         match self.state.swap(NOTIFIED, Ordering::AcqRel) {
-            // The `Runnable` was given up, and as the swap found PARKED it is this call that makes it anew.
-            PARKED => Runnable::recover(self).schedule(),
+            PARKED => {
+                // SAFETY: this very swap took PARKED away.
+                let runnable = unsafe { Runnable::recover(self) };
+                runnable.schedule();
+            }
             PARKED_IN_PLACE => self.home().reactor.notify(),
             _ => {}
         }
@@ -196,13 +199,14 @@ impl Runnable {
         self.into_raw()
     }
 
-    /// Makes the right anew for the one that took the state away from `PARKED`.
-    fn recover(task: &Arc<Task>) -> Runnable {
-        // SAFETY: `give_up` left one count behind for each time the state became PARKED, and this is called once for
-        // each time it is taken away from there (`wake`).
+    /// Makes the right anew that was given up.
+    ///
+    /// # Safety
+    /// Called once for each time that the state is taken away from `PARKED`.
+    unsafe fn recover(task: &Arc<Task>) -> Runnable {
+        // SAFETY: `give_up` left one count behind for each time the state became PARKED.
         let task = unsafe { Arc::from_raw(Arc::as_ptr(task)) };
         Runnable { task }
-    }
     }
 
     /// Queues it where it may run: a started one with its home worker.
@@ -232,7 +236,6 @@ impl Runnable {
         // SAFETY: passed on.
         let task = unsafe { Arc::from_raw(task) };
         Runnable { task }
-    }
     }
 
     /// Runs the green thread on `worker`, to which it belongs or which has stolen it fresh, until it yields, parks or ends.
