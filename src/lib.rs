@@ -1,4 +1,58 @@
-//! Stackful green threads.
+//! Stackful green threads: plain blocking Rust, without `async`, on few OS threads.
+//!
+//! A green thread runs on a stack of its own, in guarded, memory-mapped memory, and is switched by hand-written assembly. Where
+//! `std` would block the OS thread (reading a socket, joining, sleeping) corde suspends the green thread, and
+//! the OS thread runs others. Names, signatures and errors are those of `std`: porting is mostly replacing `std::` by
+//! `corde::`.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use corde::{go, net::{TcpListener, TcpStream}};
+//!
+//! corde::run(|| -> std::io::Result<()> {
+//!     let listener = TcpListener::bind("127.0.0.1:0")?;
+//!     let address = listener.local_addr()?;
+//!     go!({ listener.accept()?.0.write_all(b"hello") });
+//!     let mut greeting = String::new();
+//!     TcpStream::connect(address)?.read_to_string(&mut greeting)?;
+//!     assert_eq!(greeting, "hello");
+//!     Ok(())
+//! })?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Where to find it
+//!
+//! | you look for | read |
+//! | --- | --- |
+//! | starting: [`run`], [`go!`](go) | `thread/mod.rs`, `macros.rs` |
+//! | green threads and their handles | [`thread`] |
+//! | sockets | [`net`] |
+//! | who waits for a socket, and epoll | `reactor/` |
+//! | what runs next; parking and waking | `runtime/`, and the README there |
+//! | generators and other coroutines, without the scheduler | [`coroutine`] |
+//! | stacks: sizes, guards, overflow | [`stack`] |
+//! | the switch | `arch/`, `asm/` |
+//!
+//! A `read` on a [`net::TcpStream`] goes down through `reactor::Source::retry`, `runtime::park`, `Task::suspend` and
+//! `Yielder::suspend` to `asm/`.
+//!
+//! # Platforms
+//!
+//! | target | coroutines and stacks | green threads and sockets |
+//! | --- | --- | --- |
+//! | x86_64 Linux | tested | tested |
+//! | aarch64 Linux | tested under emulation | tested under emulation |
+//! | macOS (both), FreeBSD | assembled, type-checked; not run | not there yet |
+//! | others | a build error | a build error |
+//!
+//! # Features
+//!
+//! `runtime` (default): everything but [`coroutine`] and [`stack`], which stand alone without it.
+//!
+//! # Hazards
+//!
+//! What green threads make different is told in [`thread`], under "What to watch".
 #![warn(missing_debug_implementations)]
 
 mod arch;
@@ -21,3 +75,8 @@ mod macros;
 
 #[cfg(feature = "runtime")]
 pub use thread::run;
+
+/// Compiles the example of the README.
+#[cfg(all(doctest, feature = "runtime"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
