@@ -2,7 +2,7 @@
 //!
 //! A [`Coroutine`] is *resumed* with an `Input`, runs on its own stack until it *suspends* with a `Yield` or ends with a
 //! `Return`, and gives control back to whoever resumed it. corde's green threads are such coroutines; this module needs
-//! neither the scheduler nor the reactor. The switch itself is in [`arch`](crate::arch) and `asm/`.
+//! neither the scheduler nor the reactor. The switch itself is in `arch` and `asm/`.
 //!
 //! # Examples
 //!

@@ -17,7 +17,7 @@ use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-use memmap2::{Advice, MmapMut, MmapOptions};
+use memmap2::{MmapMut, MmapOptions};
 
 use super::{guard, page_size};
 
@@ -112,7 +112,7 @@ fn map(bytes: usize) -> io::Result<MmapMut> {
         })?;
     // A huge page would make one touched stack cost two megabytes. Fails on kernels without huge pages: just as well.
     #[cfg(target_os = "linux")]
-    let _ = map.advise(Advice::NoHugePage);
+    let _ = map.advise(memmap2::Advice::NoHugePage);
     Ok(map)
 }
 
