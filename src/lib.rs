@@ -54,6 +54,8 @@
 //!
 //! What green threads make different is told in [`thread`], under "What to watch".
 #![warn(missing_debug_implementations)]
+// Without the runtime this page still tells of it; the links would lead nowhere.
+#![cfg_attr(not(feature = "runtime"), allow(rustdoc::broken_intra_doc_links))]
 
 mod arch;
 pub mod coroutine;
