@@ -5,7 +5,8 @@
 //! the OS thread runs others. Names, signatures and errors are those of `std`: porting is mostly replacing `std::` by
 //! `corde::`.
 //!
-//! ```
+#![cfg_attr(feature = "runtime", doc = "```")]
+#![cfg_attr(not(feature = "runtime"), doc = "```ignore")]
 //! use std::io::{Read, Write};
 //! use corde::{go, net::{TcpListener, TcpStream}};
 //!
@@ -75,6 +76,7 @@ pub mod thread;
 #[macro_use]
 mod macros;
 
+pub use coroutine::generator;
 #[cfg(feature = "runtime")]
 pub use thread::run;
 

@@ -22,6 +22,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod future;
+mod generator;
+mod scoped;
 mod transfer;
 
 use std::any::Any;
@@ -37,6 +40,10 @@ use std::ptr::{self, NonNull};
 use crate::arch::{self, STACK_ALIGN, StackPointer, Word};
 use crate::stack::{DEFAULT_SIZE, DefaultStack, Stack, overflow};
 use transfer::{Parcel, receive};
+
+pub use future::{AsyncGenerator, Awaiter, CoroutineFuture};
+pub use generator::{Generator, generator};
+pub use scoped::{Scoped, scoped};
 
 /// What a coroutine answered to [`Coroutine::resume`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +134,20 @@ impl<Input: 'static, Yield: 'static, Return: 'static, S: Stack> Coroutine<Input,
     pub fn with_stack<F>(stack: S, body: F) -> Self
     where
         F: FnOnce(&Yielder<Input, Yield>, Input) -> Return + 'static,
+    {
+        // SAFETY: everything is 'static.
+        unsafe { Coroutine::with_stack_unchecked(stack, body) }
+    }
+}
+
+impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
+    /// Makes a coroutine that may borrow.
+    ///
+    /// # Safety
+    /// The coroutine is dropped, not leaked, before anything ends that its types or its body borrow.
+    unsafe fn with_stack_unchecked<F>(stack: S, body: F) -> Self
+    where
+        F: FnOnce(&Yielder<Input, Yield>, Input) -> Return,
     {
         overflow::protect_thread();
         let room = stack.top().as_ptr() as usize - stack.bottom().as_ptr() as usize;

@@ -7,6 +7,7 @@
 //! | `guard.rs` | what makes the page below a stack fault |
 //! | `pool.rs` | stacks between two uses |
 //! | `overflow.rs` | the signal handler that names the stack that overflowed |
+//! | `switch.rs` | running a function on another stack |
 //!
 //! # Sizes
 //!
@@ -26,6 +27,7 @@ mod guard;
 pub(crate) mod overflow;
 mod pool;
 mod slab;
+mod switch;
 
 use std::fmt;
 use std::io;
@@ -35,6 +37,7 @@ use std::sync::OnceLock;
 #[cfg(feature = "runtime")]
 pub(crate) use pool::Cache;
 use slab::Slot;
+pub use switch::{ensure, on_stack, remaining};
 
 /// Size in bytes of a stack when nothing else is asked for: 128 KiB.
 pub const DEFAULT_SIZE: usize = 128 * 1024;
@@ -44,12 +47,14 @@ pub const MIN_SIZE: usize = 16 * 1024;
 
 /// Memory that a coroutine may run on.
 ///
+/// It borrows nothing: a coroutine that is leaked keeps its frames, and so its stack, for ever.
+///
 /// # Safety
 ///
 /// For as long as the value lives, wherever it is moved: the bytes from `bottom` up to `top` are readable, writable and used by
 /// nobody else, both ends stay the same, `top` is aligned to 16, and code that runs down past `bottom` faults before
 /// it can touch memory that belongs to something else.
-pub unsafe trait Stack {
+pub unsafe trait Stack: 'static {
     /// Returns the end of the stack, where it begins to be used: one past its highest byte.
     fn top(&self) -> NonNull<u8>;
 

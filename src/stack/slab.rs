@@ -185,6 +185,19 @@ pub(super) struct Overflow {
 
 /// Looks up whether `address` is in the guard page of a stack. Safe to call from a signal handler.
 pub(super) fn find_guard(address: usize) -> Option<Overflow> {
+    let (guard, top, size) = find_slot(address)?;
+    (address - guard < page_size()).then_some(Overflow { top, size })
+}
+
+/// Returns the bounds of the stack that `address` is in.
+pub(super) fn find_stack(address: usize) -> Option<(usize, usize)> {
+    let (guard, top, _) = find_slot(address)?;
+    let bottom = guard + page_size();
+    (address >= bottom).then_some((bottom, top))
+}
+
+/// Returns the start of the slot that `address` is in, its end, and the size of its stack.
+fn find_slot(address: usize) -> Option<(usize, usize, usize)> {
     let mut next = SLABS.load(Ordering::Acquire).cast_const();
     // SAFETY: the pointers lead from the head of the list to null, and what they point at is never freed (invariant 1).
     while let Some(slab) = unsafe { next.as_ref() } {
@@ -192,11 +205,7 @@ pub(super) fn find_guard(address: usize) -> Option<Overflow> {
         let stride = slab.stride();
         if (base..base + slab.slots * stride).contains(&address) {
             let start = address - (address - base) % stride;
-            let in_guard = address - start < page_size();
-            return in_guard.then_some(Overflow {
-                top: start + stride,
-                size: slab.size,
-            });
+            return Some((start, start + stride, slab.size));
         }
         next = slab.next;
     }

@@ -1,0 +1,195 @@
+//! Running a function on another stack, and having enough of it.
+
+use std::cell::Cell;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::thread;
+
+use super::{DefaultStack, Stack, overflow, slab};
+use crate::arch::{self, StackPointer, Word};
+
+/// Size in bytes of the stacks that [`ensure`] takes, unless more is asked for: 1 MiB.
+const ENSURED_SIZE: usize = 1 << 20;
+
+/// Runs `f` on `stack`, and returns what it returns.
+///
+/// `f` may borrow, and may suspend the coroutine or green thread that calls. Backtraces end at the first frame on `stack`.
+///
+/// # Panics
+///
+/// With the panic of `f`.
+///
+/// # Examples
+///
+/// ```
+/// use corde::stack::{DefaultStack, on_stack};
+///
+/// let mut large = DefaultStack::new(16 << 20)?;
+/// let words = vec!["deep", "recursion"];
+/// let bytes: usize = on_stack(&mut large, || words.iter().map(|word| word.len()).sum());
+/// assert_eq!(bytes, 13);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn on_stack<S: Stack + ?Sized, F, T>(stack: &mut S, f: F) -> T
+where
+    F: FnOnce() -> T,
+{
+    overflow::protect_thread();
+    let mut call = Call {
+        f: ManuallyDrop::new(f),
+        outcome: None,
+    };
+    let word = MaybeUninit::new((&raw mut call).cast());
+    // SAFETY: the top of a stack is aligned to 16, and what is below it is ours alone for the time of the borrow.
+    let pointer = unsafe { arch::prepare(stack.top().as_ptr(), run::<F, T>) };
+    // SAFETY: the pointer is from `prepare`, and used once; `run` does not suspend, and `call` outlives it.
+    unsafe { arch::resume(pointer, word, 0) };
+    match call
+        .outcome
+        .expect("a call on another stack has left its outcome")
+    {
+        Ok(value) => value,
+        Err(payload) => resume_unwind(payload),
+    }
+}
+
+/// A function to be called on another stack; lies in the caller's frame.
+struct Call<F, T> {
+    f: ManuallyDrop<F>,
+    outcome: Option<thread::Result<T>>,
+}
+
+/// # Safety
+/// Called by the `.S` on the first resume, with a word that points to a `Call<F, T>` whose `f` is there.
+unsafe extern "C" fn run<F: FnOnce() -> T, T>(word: Word, resumer: StackPointer, _: *mut u8) -> ! {
+    // SAFETY: passed on: the word is initialised,
+    let call = unsafe { word.assume_init() }.cast::<Call<F, T>>();
+    // SAFETY: and points to a call whose owner waits in `resume`.
+    let call = unsafe { &mut *call };
+    // SAFETY: this function runs once for a call.
+    let f = unsafe { ManuallyDrop::take(&mut call.f) };
+    call.outcome = Some(catch_unwind(AssertUnwindSafe(f)));
+    // SAFETY: the resumer is the one of this first resume; nothing is left on this stack.
+    unsafe { arch::finish(resumer, MaybeUninit::uninit()) }
+}
+
+/// Runs `f` with at least `bytes` of stack: in place when so much is left, otherwise on another, larger stack.
+///
+/// Lets a recursion go as deep as memory allows without a large stack for everybody: call it at each level, with the most that one
+/// level may take. In place it costs a few instructions. Another stack has 1 MiB, or `bytes` if that is more, comes from the pool
+/// and goes back there.
+///
+/// # Panics
+///
+/// With the panic of `f`; and if another stack is needed and cannot be had.
+///
+/// # Platform-specific behavior
+///
+/// How much is left is known on corde's own stacks everywhere, and on the stacks of OS threads on Linux and macOS. Where it is not known, `f`
+/// always gets another stack.
+///
+/// # Examples
+///
+/// ```
+/// use corde::stack::ensure;
+///
+/// fn depth(n: u64) -> u64 {
+///     ensure(32 * 1024, || if n == 0 { 0 } else { 1 + depth(n - 1) })
+/// }
+///
+/// // About 100 MiB of frames in a debug build, on a thread of 2 MiB.
+/// assert_eq!(depth(100_000), 100_000);
+/// ```
+pub fn ensure<F, T>(bytes: usize, f: F) -> T
+where
+    F: FnOnce() -> T,
+{
+    if remaining().is_some_and(|remaining| remaining >= bytes) {
+        return f();
+    }
+    on_another_stack(bytes, f)
+}
+
+#[cold]
+#[inline(never)]
+fn on_another_stack<F: FnOnce() -> T, T>(bytes: usize, f: F) -> T {
+    match DefaultStack::new(bytes.max(ENSURED_SIZE)) {
+        Ok(mut stack) => on_stack(&mut stack, f),
+        Err(error) => panic!("no stack of {bytes} bytes for `ensure`: {error}"),
+    }
+}
+
+/// Returns how many bytes are left of the stack that calls, or `None` on a stack that corde does not know.
+///
+/// # Examples
+///
+/// ```
+/// let mut stack = corde::stack::DefaultStack::new(64 * 1024)?;
+/// let left = corde::stack::on_stack(&mut stack, corde::stack::remaining).unwrap();
+/// assert!((32 * 1024..64 * 1024).contains(&left));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[inline]
+pub fn remaining() -> Option<usize> {
+    let here = 0_u8;
+    let here = ptr::from_ref(&here) as usize;
+    let (bottom, top) = KNOWN.with(Cell::get);
+    if (bottom..top).contains(&here) {
+        return Some(here - bottom);
+    }
+    look_up(here)
+}
+
+thread_local! {
+    /// The bounds of the stack that was asked for last, so that a recursion does not look them up at each level.
+    static KNOWN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+#[cold]
+#[inline(never)]
+fn look_up(here: usize) -> Option<usize> {
+    let bounds = slab::find_stack(here).or_else(thread_bounds)?;
+    if !(bounds.0..bounds.1).contains(&here) {
+        return None;
+    }
+    KNOWN.set(bounds);
+    Some(here - bounds.0)
+}
+
+/// The bounds of the OS thread's own stack.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn thread_bounds() -> Option<(usize, usize)> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: always succeeds.
+    let this = unsafe { libc::pthread_self() };
+    // SAFETY: fills the attributes of the calling thread in.
+    if unsafe { libc::pthread_getattr_np(this, attributes.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    let mut bottom = ptr::null_mut();
+    let mut size = 0;
+    // SAFETY: the attributes have been filled in.
+    let found = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut bottom, &mut size) };
+    // SAFETY: as above; they are not used again.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    (found == 0).then(|| (bottom as usize, bottom as usize + size))
+}
+
+/// The bounds of the OS thread's own stack.
+#[cfg(target_vendor = "apple")]
+fn thread_bounds() -> Option<(usize, usize)> {
+    // SAFETY: only reads, for the calling thread.
+    let this = unsafe { libc::pthread_self() };
+    // SAFETY: as above.
+    let top = unsafe { libc::pthread_get_stackaddr_np(this) } as usize;
+    // SAFETY: as above.
+    let size = unsafe { libc::pthread_get_stacksize_np(this) };
+    Some((top - size, top))
+}
+
+/// The bounds of the OS thread's own stack.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn thread_bounds() -> Option<(usize, usize)> {
+    None
+}
