@@ -8,12 +8,13 @@
  *     finish    coroutine -> resumer     entered by `b` or `bl`, never to come back
  *     entry     where the first resume of a coroutine lands
  *
- * Interface, the same for all of them and in both directions:
+ * Interface:
  *
  *     x0    one word of data, untouched on its way across
  *     x1    before: stack pointer of the side to switch to
  *           after:  stack pointer of the side that was left (0 from `finish`)
- *     x2    on the way in a signal for the coroutine, untouched; on the way out undefined
+ *     x2    a signal, untouched on its way across; undefined after `suspend`
+ *     x3    for `resume` alone: the coroutine's root
  *
  * What is saved. The inline call sites declare every register clobbered that inline assembly can name, so the compiler
  * spills just the values that are alive there. Left for us are those that it cannot name: sp, x29 (frame pointer), x19
@@ -28,8 +29,18 @@
  *
  *     sp + 24   unused
  *     sp + 16   x19               at first the function that `entry` jumps to
- *     sp +  8   x30, where to go on; at first `entry`
- *     sp +  0   x29               at first 0, which ends the chain of frame pointers
+ *     sp +  8   where to go on    x30; at first `entry`
+ *     sp +  0   x29               at first the address of the link
+ *
+ * The top of a coroutine's stack, for as long as it lives:
+ *
+ *     root      aligned to 16; above it is what the Rust side keeps there
+ *     root -  8 an address in `entry`
+ *     root - 16 link: where the resumer's x29 is saved (its sp); written by each `resume`
+ *
+ * The link makes backtraces go on from a coroutine into its resumer, in two ways. Link and address are a frame record
+ * (saved frame pointer, return address) as any function's, and what the link points to is the resumer's: a walk along
+ * frame pointers, as perf does it, passes through. And the CFI of `entry` computes its caller's frame from the link.
  *
  * Paired returns. The processor predicts a `ret` by remembering the `bl`s. The resumer's `bl` to `resume` is answered by
  * the `ret` of `suspend` or `finish`; a coroutine is left and entered by plain branches alone.
@@ -61,8 +72,9 @@
 
 /*
  * resume
- *   on entry   x0 = word, x1 = the coroutine's stack pointer, x30 = where the resumer goes on
- *   on exit    in the coroutine: x0 = word, x1 = the resumer's stack pointer
+ *   on entry   x0 = word, x1 = the coroutine's stack pointer, x2 = signal, x3 = the coroutine's root,
+ *              x30 = where the resumer goes on
+ *   on exit    in the coroutine: x0 = word, x1 = the resumer's stack pointer, x2 = signal
  *   clobbered  x9, x17, x30; everything else is the call site's business
  */
     .p2align 4
@@ -78,6 +90,7 @@ SYMBOL(resume):
     str x19, [sp, #16]
     .cfi_rel_offset x19, 16
     mov x9, sp
+    str x9, [x3, #-16]              /* the link; nothing on a hot path ever waits for it */
     mov sp, x1                      /* from here on the coroutine's stack: it has the same layout, the CFI stays true */
     mov x1, x9                      /* hand the way back over in a register */
     ldr x19, [sp, #16]
@@ -123,8 +136,8 @@ SYMBOL(suspend):
 
 /*
  * finish
- *   on entry   x0 = word, x1 = the resumer's stack pointer
- *   on exit    in the resumer, behind its call of `resume`: x0 = word, x1 = 0
+ *   on entry   x0 = word, x1 = the resumer's stack pointer, x2 = signal
+ *   on exit    in the resumer, behind its call of `resume`: x0 = word, x1 = 0, x2 = signal
  *   clobbered  x30; the coroutine's stack is left without a trace and may be used anew
  */
     .p2align 4
@@ -152,8 +165,7 @@ SYMBOL(finish):
 
 /*
  * entry: the first resume comes here with an empty stack
- *   on entry   x0 = word, x1 = the resumer's stack pointer, x19 = function(word, resumer, root), sp = root,
- *              aligned to 16, x29 = 0
+ *   on entry   x0 = word, x1 = the resumer's stack pointer, x19 = function(word, resumer, root), sp = x29 = root - 16
  *   on exit    in the function: x0, x1 as they were, x2 = root
  *   clobbered  x16, x30
  */
@@ -162,13 +174,22 @@ SYMBOL(finish):
     FUNCTION(entry)
 SYMBOL(entry):
     .cfi_startproc
-    .cfi_undefined x30              /* the outermost frame: backtraces and gdb end here */
+    .cfi_signal_frame               /* tells gdb that the caller's frame may lie on the wrong side of this one */
+    /*
+     * The caller is the latest resumer. CFA = *x29 + 32, as x29 is the address of the link in all of this frame's life:
+     *   0x0f DW_CFA_def_cfa_expression, 5 bytes: 0x8d 0x00 DW_OP_breg29 (x29) + 0, 0x06 DW_OP_deref,
+     *   0x23 0x20 DW_OP_plus_uconst 32
+     */
+    .cfi_escape 0x0f, 5, 0x8d, 0x00, 0x06, 0x23, 0x20
+    .cfi_offset x29, -32
+    .cfi_offset x30, -24
+    .cfi_offset x19, -16
     BTI_JC
-    mov x2, sp
+    add x2, sp, #16
     adr x30, 2f                     /* a call without `bl`, which would have no `ret` to answer it */
     mov x16, x19                    /* x16: allowed to land on the function's `bti c` */
     br x16
-2:  brk #1                          /* the function never returns; the unwinder looks up the address before this one */
+2:  brk #1                          /* the function never returns */
     .cfi_endproc
     END(entry)
 

@@ -8,12 +8,13 @@
  *     finish    coroutine -> resumer     entered by `jmp` or `call`, never to come back
  *     entry     where the first resume of a coroutine lands
  *
- * Interface, the same for all of them and in both directions:
+ * Interface:
  *
  *     rdi   one word of data, untouched on its way across
  *     rsi   before: stack pointer of the side to switch to
  *           after:  stack pointer of the side that was left (0 from `finish`)
- *     rdx   on the way in a signal for the coroutine, untouched; on the way out undefined
+ *     rdx   a signal, untouched on its way across; undefined after `suspend`
+ *     rcx   for `resume` alone: the coroutine's root
  *
  * What is saved. The inline call sites declare every register clobbered that inline assembly can name, so the compiler
  * spills just the values that are alive there. Left for us are the three that it cannot name: rsp, rbp, rbx (LLVM keeps
@@ -27,8 +28,18 @@
  * The stack of a side that was left, from its stack pointer upwards:
  *
  *     sp + 16   where to go on    resumer: pushed by its `call`; coroutine: pushed by `suspend`, at first `entry`
- *     sp +  8   rbp               at first 0, which ends the chain of frame pointers
+ *     sp +  8   rbp               at first the address of the link
  *     sp +  0   rbx               at first the function that `entry` jumps to
+ *
+ * The top of a coroutine's stack, for as long as it lives:
+ *
+ *     root      aligned to 16; above it is what the Rust side keeps there
+ *     root -  8 an address in `entry`
+ *     root - 16 link: where the resumer's rbp is saved (its sp + 8); written by each `resume`
+ *
+ * The link makes backtraces go on from a coroutine into its resumer, in two ways. Link and address are a frame record
+ * (saved frame pointer, return address) as any function's, and what the link points to is the resumer's: a walk along
+ * frame pointers, as perf does it, passes through. And the CFI of `entry` computes its caller's frame from the link.
  *
  * Paired returns. The processor predicts a `ret` by remembering the `call`s. The resumer's `call` of `resume` is
  * answered by the `ret` of `suspend` or `finish`; a coroutine is left and entered by `jmp` alone. A mispredicted return
@@ -55,9 +66,10 @@
 
 /*
  * resume
- *   on entry   rdi = word, rsi = the coroutine's stack pointer; called, so (rsp) = where the resumer goes on
- *   on exit    in the coroutine: rdi = word, rsi = the resumer's stack pointer
- *   clobbered  rax; everything else is the call site's business
+ *   on entry   rdi = word, rsi = the coroutine's stack pointer, rdx = signal, rcx = the coroutine's root; called, so
+ *              (rsp) = where the resumer goes on
+ *   on exit    in the coroutine: rdi = word, rsi = the resumer's stack pointer, rdx = signal
+ *   clobbered  rax, r8; everything else is the call site's business
  */
     .p2align 4
     .globl SYMBOL(resume)
@@ -70,6 +82,8 @@ SYMBOL(resume):
     pushq %rbx
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset %rbx, 0
+    leaq 8(%rsp), %r8
+    movq %r8, -16(%rcx)             /* the link; nothing on a hot path ever waits for it */
     movq %rsp, %rax
     movq %rsi, %rsp                 /* from here on the coroutine's stack: it has the same layout, the CFI stays true */
     movq %rax, %rsi                 /* hand the way back over in a register */
@@ -123,8 +137,8 @@ SYMBOL(suspend):
 
 /*
  * finish
- *   on entry   rdi = word, rsi = the resumer's stack pointer
- *   on exit    in the resumer, behind its call of `resume`: rdi = word, rsi = 0
+ *   on entry   rdi = word, rsi = the resumer's stack pointer, rdx = signal
+ *   on exit    in the resumer, behind its call of `resume`: rdi = word, rsi = 0, rdx = signal
  *   clobbered  nothing besides; the coroutine's stack is left without a trace and may be used anew
  */
     .p2align 4
@@ -151,8 +165,7 @@ SYMBOL(finish):
 
 /*
  * entry: the first resume comes here with an empty stack
- *   on entry   rdi = word, rsi = the resumer's stack pointer, rbx = function(word, resumer, root), rsp = root,
- *              aligned to 16, rbp = 0
+ *   on entry   rdi = word, rsi = the resumer's stack pointer, rbx = function(word, resumer, root), rsp = rbp = root - 16
  *   on exit    in the function: rdi, rsi as they were, rdx = root
  *   clobbered  rax
  */
@@ -161,13 +174,21 @@ SYMBOL(finish):
     FUNCTION(entry)
 SYMBOL(entry):
     .cfi_startproc
-    .cfi_undefined %rip             /* the outermost frame: backtraces and gdb end here */
-    movq %rsp, %rdx
+    .cfi_signal_frame               /* tells gdb that the caller's frame may lie on the wrong side of this one */
+    /*
+     * The caller is the latest resumer. CFA = *rbp + 16, as rbp is the address of the link in all of this frame's life:
+     *   0x0f DW_CFA_def_cfa_expression, 5 bytes: 0x76 0x00 DW_OP_breg6 (rbp) + 0, 0x06 DW_OP_deref,
+     *   0x23 0x10 DW_OP_plus_uconst 16
+     */
+    .cfi_escape 0x0f, 5, 0x76, 0x00, 0x06, 0x23, 0x10
+    .cfi_offset %rip, -8
+    .cfi_offset %rbp, -16
+    .cfi_offset %rbx, -24
+    leaq 16(%rsp), %rdx
     leaq 2f(%rip), %rax             /* a call without `call`, which would have no `ret` to answer it */
     pushq %rax
-    .cfi_adjust_cfa_offset 8
     jmpq *%rbx
-2:  ud2                             /* the function never returns; the unwinder looks up the address before this one */
+2:  ud2                             /* the function never returns */
     .cfi_endproc
     END(entry)
 

@@ -29,36 +29,57 @@ const _: () = assert!(
     size_of::<Frame>() == 32 && offset_of!(Frame, x30) == 8 && offset_of!(Frame, x19) == 16
 );
 
+/// The top of a coroutine's stack, right below the root, as drawn in the `.S` file.
+#[repr(C)]
+struct Link {
+    resumer: usize,
+    entry: usize,
+}
+
+const _: () = assert!(size_of::<Link>() == 16);
+
 /// Lays out the first frame below `root`, so that the first resume calls `function`.
 ///
 /// # Safety
 /// `root` is aligned to 16 and has writable, unused stack below it.
 pub(crate) unsafe fn prepare(root: *mut u8, function: Entry) -> StackPointer {
-    let frame = root.wrapping_sub(size_of::<Frame>()).cast::<Frame>();
     let entry = corde_entry as unsafe extern "C" fn() as usize;
-    let first = Frame {
-        x29: 0,
-        x30: entry,
-        x19: function as usize,
-        unused: 0,
+    let link = root.wrapping_sub(size_of::<Link>()).cast::<Link>();
+    // SAFETY: the caller gives writable stack below `root`; 16 below an address aligned to 16 is aligned to 8.
+    unsafe { link.write(Link { resumer: 0, entry }) };
+    let frame = link.cast::<Frame>().wrapping_sub(1);
+    // SAFETY: as above, and a frame's size is a multiple of 8.
+    unsafe {
+        frame.write(Frame {
+            x29: link as usize,
+            x30: entry,
+            x19: function as usize,
+            unused: 0,
+        })
     };
-    // SAFETY: the caller gives writable stack below `root`; 32 below an address aligned to 16 is aligned to 8.
-    unsafe { frame.write(first) };
     frame.cast()
+}
+
+/// Returns what [`prepare`] returned for `root`: the stack pointer of a coroutine that was never resumed.
+pub(crate) fn prepared(root: *mut u8) -> StackPointer {
+    root.wrapping_sub(size_of::<Link>() + size_of::<Frame>())
 }
 
 /// Runs `coroutine` until it suspends or finishes.
 ///
 /// # Safety
-/// `coroutine` came from [`prepare`] or the latest [`resume`] of this coroutine on its live stack; it is used once.
+/// `coroutine` came from [`prepare`] or the latest [`resume`] of this coroutine on its live stack, and is used once; `root`
+/// is the one it was prepared with.
 #[inline(always)]
 pub(crate) unsafe fn resume(
     coroutine: StackPointer,
+    root: *mut u8,
     word: Word,
     signal: usize,
-) -> (StackPointer, Word) {
+) -> (StackPointer, Word, usize) {
     let left: StackPointer;
     let answer: Word;
+    let signal_back: usize;
     // SAFETY: the caller vouches for `coroutine`, so its stack holds the frame that the `.S` pops. Every register that
     // the other side may change is an output or a clobber here, or saved by the `.S` (sp, x29, x19, x30).
     unsafe {
@@ -67,7 +88,8 @@ pub(crate) unsafe fn resume(
             resume = sym corde_resume,
             inlateout("x1") coroutine => left,
             inlateout("x0") word => answer,
-            inlateout("x2") signal => _,
+            inlateout("x2") signal => signal_back,
+            in("x3") root,
             lateout("x20") _, lateout("x21") _, lateout("x22") _, lateout("x23") _, lateout("x24") _,
             lateout("x25") _, lateout("x26") _, lateout("x27") _, lateout("x28") _, lateout("x30") _,
             lateout("v8") _, lateout("v9") _, lateout("v10") _, lateout("v11") _,
@@ -75,7 +97,7 @@ pub(crate) unsafe fn resume(
             clobber_abi("C"),
         );
     }
-    (left, answer)
+    (left, answer, signal_back)
 }
 
 /// Goes back to `resumer`; returns, when resumed again, the new resumer with the word and the signal it sent.
@@ -108,14 +130,14 @@ pub(crate) unsafe fn suspend(resumer: StackPointer, word: Word) -> (StackPointer
     (left, answer, signal)
 }
 
-/// Goes back to `resumer` for good: its `resume` returns null.
+/// Goes back to `resumer` for good: its `resume` returns null, the word and the signal.
 ///
 /// # Safety
 /// As for [`suspend`]; moreover nothing on this stack needs to be dropped any more.
 #[inline(always)]
-pub(crate) unsafe fn finish(resumer: StackPointer, word: Word) -> ! {
+pub(crate) unsafe fn finish(resumer: StackPointer, word: Word, signal: usize) -> ! {
     // SAFETY: the caller vouches for `resumer`, below which `resume` left its frame; control does not come back.
     unsafe {
-        asm!("b {finish}", finish = sym corde_finish, in("x1") resumer, in("x0") word, options(noreturn));
+        asm!("b {finish}", finish = sym corde_finish, in("x1") resumer, in("x0") word, in("x2") signal, options(noreturn));
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Each architecture provides, under the same names and in the same order:
 //!
-//! * [`prepare`]`(root, function)`: lays out the first frame of a coroutine and returns its stack pointer;
-//! * [`resume`]`(coroutine, word, signal)`: runs it until it suspends or finishes, and returns its new stack pointer (null
-//!   when it has finished) with the word it sent;
+//! * [`prepare`]`(root, function)`: lays out the first frame of a coroutine and returns its stack pointer, which
+//!   [`prepared`]`(root)` tells again;
+//! * [`resume`]`(coroutine, root, word, signal)`: runs it until it suspends or finishes, and returns its new stack pointer
+//!   (null when it has finished), the word it sent, and when it has finished the signal it sent;
 //! * [`suspend`]`(resumer, word)`: goes back to the resumer, and returns the word and the signal of the next resume;
-//! * [`finish`]`(resumer, word)`: goes back for good.
+//! * [`finish`]`(resumer, word, signal)`: goes back for good.
 //!
 //! `resume` and `suspend` are inlined into their callers: a function boundary between them and the code they switch
 //! from would put a mispredicted return (7 ns) on every switch.
@@ -29,7 +30,7 @@ use x86_64 as imp;
 
 use std::mem::MaybeUninit;
 
-pub(crate) use imp::{finish, prepare, resume, suspend};
+pub(crate) use imp::{finish, prepare, prepared, resume, suspend};
 
 /// A saved stack pointer: all that is kept of a side that does not run. Null stands for a coroutine that has finished.
 pub(crate) type StackPointer = *mut u8;

@@ -28,34 +28,56 @@ const _: () = assert!(
     size_of::<Frame>() == 24 && offset_of!(Frame, rbp) == 8 && offset_of!(Frame, rip) == 16
 );
 
+/// The top of a coroutine's stack, right below the root, as drawn in the `.S` file.
+#[repr(C)]
+struct Link {
+    resumer: usize,
+    entry: usize,
+}
+
+const _: () = assert!(size_of::<Link>() == 16);
+
 /// Lays out the first frame below `root`, so that the first resume calls `function`.
 ///
 /// # Safety
 /// `root` is aligned to 16 and has writable, unused stack below it.
 pub(crate) unsafe fn prepare(root: *mut u8, function: Entry) -> StackPointer {
-    let frame = root.wrapping_sub(size_of::<Frame>()).cast::<Frame>();
-    let first = Frame {
-        rbx: function as usize,
-        rbp: 0,
-        rip: corde_entry as unsafe extern "C" fn() as usize,
+    let entry = corde_entry as unsafe extern "C" fn() as usize;
+    let link = root.wrapping_sub(size_of::<Link>()).cast::<Link>();
+    // SAFETY: the caller gives writable stack below `root`; 16 below an address aligned to 16 is aligned to 8.
+    unsafe { link.write(Link { resumer: 0, entry }) };
+    let frame = link.cast::<Frame>().wrapping_sub(1);
+    // SAFETY: as above, and a frame's size is a multiple of 8.
+    unsafe {
+        frame.write(Frame {
+            rbx: function as usize,
+            rbp: link as usize,
+            rip: entry,
+        })
     };
-    // SAFETY: the caller gives writable stack below `root`; 24 below an address aligned to 16 is aligned to 8.
-    unsafe { frame.write(first) };
     frame.cast()
+}
+
+/// Returns what [`prepare`] returned for `root`: the stack pointer of a coroutine that was never resumed.
+pub(crate) fn prepared(root: *mut u8) -> StackPointer {
+    root.wrapping_sub(size_of::<Link>() + size_of::<Frame>())
 }
 
 /// Runs `coroutine` until it suspends or finishes.
 ///
 /// # Safety
-/// `coroutine` came from [`prepare`] or the latest [`resume`] of this coroutine on its live stack; it is used once.
+/// `coroutine` came from [`prepare`] or the latest [`resume`] of this coroutine on its live stack, and is used once; `root`
+/// is the one it was prepared with.
 #[inline(always)]
 pub(crate) unsafe fn resume(
     coroutine: StackPointer,
+    root: *mut u8,
     word: Word,
     signal: usize,
-) -> (StackPointer, Word) {
+) -> (StackPointer, Word, usize) {
     let left: StackPointer;
     let answer: Word;
+    let signal_back: usize;
     // SAFETY: the caller vouches for `coroutine`, so its stack holds the frame that the `.S` pops. Every register that
     // the other side may change is an output or a clobber here, or saved by the `.S` (rsp, rbp, rbx).
     unsafe {
@@ -64,12 +86,13 @@ pub(crate) unsafe fn resume(
             resume = sym corde_resume,
             inlateout("rsi") coroutine => left,
             inlateout("rdi") word => answer,
-            inlateout("rdx") signal => _,
+            inlateout("rdx") signal => signal_back,
+            in("rcx") root,
             lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
             clobber_abi("sysv64"),
         );
     }
-    (left, answer)
+    (left, answer, signal_back)
 }
 
 /// Goes back to `resumer`; returns, when resumed again, the new resumer with the word and the signal it sent.
@@ -98,14 +121,14 @@ pub(crate) unsafe fn suspend(resumer: StackPointer, word: Word) -> (StackPointer
     (left, answer, signal)
 }
 
-/// Goes back to `resumer` for good: its `resume` returns null.
+/// Goes back to `resumer` for good: its `resume` returns null, the word and the signal.
 ///
 /// # Safety
 /// As for [`suspend`]; moreover nothing on this stack needs to be dropped any more.
 #[inline(always)]
-pub(crate) unsafe fn finish(resumer: StackPointer, word: Word) -> ! {
+pub(crate) unsafe fn finish(resumer: StackPointer, word: Word, signal: usize) -> ! {
     // SAFETY: the caller vouches for `resumer`, below which `resume` left its frame; control does not come back.
     unsafe {
-        asm!("jmp {finish}", finish = sym corde_finish, in("rsi") resumer, in("rdi") word, options(noreturn));
+        asm!("jmp {finish}", finish = sym corde_finish, in("rsi") resumer, in("rdi") word, in("rdx") signal, options(noreturn));
     }
 }

@@ -27,15 +27,17 @@ mod generator;
 mod scoped;
 mod transfer;
 
+use std::alloc::Layout;
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, MaybeUninit, align_of, size_of};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::abort;
 use std::ptr::{self, NonNull};
+use std::thread;
 
 use crate::arch::{self, STACK_ALIGN, StackPointer, Word};
 use crate::stack::{DEFAULT_SIZE, DefaultStack, Stack, overflow};
@@ -60,10 +62,12 @@ pub enum CoroutineResult<Yield, Return> {
 /// `Return` what the function returns.
 ///
 /// A coroutine stays on the OS thread it was made on (it is neither `Send` nor `Sync`): its frames may hold values that
-/// belong to that thread. Everything in it is `'static`, because a coroutine can be leaked with its frames alive.
+/// belong to that thread. Everything in it is `'static`, because a coroutine can be leaked with its frames alive; see
+/// [`scoped`] for one that borrows.
 ///
-/// Dropping a suspended coroutine unwinds its stack, so that destructors run; the panic hook is not called. A body that
-/// catches this unwind and suspends again is unwound again; one that does so without end aborts the process.
+/// # Leaving early
+///
+/// Dropping a suspended coroutine [unwinds](Coroutine::unwind) it, so that destructors run.
 ///
 /// ```compile_fail,E0277
 /// fn assert_send<T: Send>(_: T) {}
@@ -72,38 +76,46 @@ pub enum CoroutineResult<Yield, Return> {
 pub struct Coroutine<Input, Yield, Return, S: Stack = DefaultStack> {
     /// Where it stopped; null once it is done.
     pointer: StackPointer,
-    /// Whether `body` has left its place in the root.
-    started: bool,
-    root: NonNull<Root<Return>>,
-    /// Drops the body of a coroutine that never ran.
-    drop_body: unsafe fn(NonNull<Root<Return>>),
+    root: NonNull<Root>,
     stack: S,
-    _types: PhantomData<fn(Input) -> Yield>,
+    _types: PhantomData<fn(Input) -> (Yield, Return)>,
 }
 
-/// The top of a coroutine's stack, fixed while it lives. The body lies right behind it.
-struct Root<Return> {
-    /// Set by the coroutine as its last act, taken by the resumer.
-    outcome: Cell<Option<Result<Return, Box<dyn Any + Send>>>>,
+/// The top of a coroutine's stack, fixed while it lives.
+struct Root {
+    /// Drops the body of a coroutine that never ran.
+    drop_body: unsafe fn(NonNull<Root>),
 }
 
 /// A [`Root`] with the body that has yet to run.
 #[repr(C)]
-struct RootWithBody<F, Return> {
-    root: Root<Return>,
+struct RootWithBody<F> {
+    root: Root,
     body: ManuallyDrop<F>,
 }
 
-/// What [`Coroutine::resume`] signals.
+/// What a resume signals to the coroutine: go on.
 const GO_ON: usize = 0;
 
-/// What dropping a suspended coroutine signals: leave by unwinding.
-const UNWIND: usize = 1;
+/// Go on; the resumer is unwinding from a panic.
+const GO_ON_IN_PANIC: usize = 1;
 
-/// The payload of the unwind that empties the stack of a coroutine which is dropped.
+/// Leave by unwinding.
+const UNWIND: usize = 2;
+
+/// What a coroutine signals at its end: the word is a parcel of its value.
+const RETURNED: usize = 0;
+
+/// The word is a parcel of its panic's payload.
+const PANICKED: usize = 1;
+
+/// What a panic carries.
+type Payload = Box<dyn Any + Send>;
+
+/// The payload of the unwind that empties a coroutine's stack.
 struct ForcedUnwind;
 
-/// How often a coroutine that is being dropped may catch the unwind and suspend again.
+/// How often a coroutine that is being unwound may catch that and suspend again.
 const UNWIND_ATTEMPTS: usize = 100;
 
 impl<Input: 'static, Yield: 'static, Return: 'static> Coroutine<Input, Yield, Return> {
@@ -150,35 +162,36 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         F: FnOnce(&Yielder<Input, Yield>, Input) -> Return,
     {
         overflow::protect_thread();
-        let room = stack.top().as_ptr() as usize - stack.bottom().as_ptr() as usize;
-        let size = size_of::<RootWithBody<F, Return>>() + align_of::<RootWithBody<F, Return>>();
-        assert!(
-            size <= room / 2,
-            "a coroutine's body of {size} bytes is too large for a stack of {room} bytes"
-        );
-
-        let align = align_of::<RootWithBody<F, Return>>().max(STACK_ALIGN);
         let top = stack.top().as_ptr();
-        let unaligned = top as usize - size_of::<RootWithBody<F, Return>>();
+        let room = top as usize - stack.bottom().as_ptr() as usize;
+        let layout = Layout::new::<RootWithBody<F>>();
+        let align = layout.align().max(STACK_ALIGN);
+        assert!(
+            layout.size().saturating_add(align) <= room / 2,
+            "a coroutine's body of {} bytes is too large for a stack of {room} bytes",
+            layout.size()
+        );
+        let address = (top as usize - layout.size()) & !(align - 1);
         let root = top
-            .wrapping_sub(top as usize - (unaligned & !(align - 1)))
-            .cast::<RootWithBody<F, Return>>();
-        let first = RootWithBody {
-            root: Root {
-                outcome: Cell::new(None),
-            },
-            body: ManuallyDrop::new(body),
+            .wrapping_sub(top as usize - address)
+            .cast::<RootWithBody<F>>();
+        let first = Root {
+            drop_body: drop_body::<F>,
         };
         // SAFETY: the range is aligned, and inside of the stack, which is ours alone (trait Stack), as just asserted.
-        unsafe { root.write(first) };
+        unsafe {
+            root.write(RootWithBody {
+                root: first,
+                body: ManuallyDrop::new(body),
+            })
+        };
         // SAFETY: `root` is aligned to 16 at least, and has half of the stack below it.
         let pointer = unsafe { arch::prepare(root.cast(), entry::<F, Input, Yield, Return>) };
+        // SAFETY: an address inside of a stack is not null.
+        let root = unsafe { NonNull::new_unchecked(root.cast()) };
         Coroutine {
             pointer,
-            started: false,
-            // SAFETY: an address inside of a stack is not null.
-            root: unsafe { NonNull::new_unchecked(root.cast()) },
-            drop_body: drop_body::<F, Return>,
+            root,
             stack,
             _types: PhantomData,
         }
@@ -191,28 +204,51 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     /// If the coroutine is done already; and with the coroutine's own panic if it panics, after which it is done.
     #[inline]
     pub fn resume(&mut self, input: Input) -> CoroutineResult<Yield, Return> {
-        assert!(!self.pointer.is_null(), "resumed a coroutine that is done");
-        self.started = true;
+        if self.pointer.is_null() {
+            resumed_when_done();
+        }
         let parcel = Parcel::new(input);
+        let signal = if thread::panicking() {
+            GO_ON_IN_PANIC
+        } else {
+            GO_ON
+        };
         // SAFETY: `pointer` is not null, so it is from `prepare` or the latest switch, and `&mut self` resumes it alone;
         // the coroutine takes the parcel's content out before it suspends (`entry`, `suspend`).
-        let (pointer, word) = unsafe { arch::resume(self.pointer, parcel.word(), GO_ON) };
+        let (pointer, word, ending) = unsafe {
+            arch::resume(
+                self.pointer,
+                self.root.as_ptr().cast(),
+                parcel.word(),
+                signal,
+            )
+        };
         self.pointer = pointer;
-        if pointer.is_null() {
-            return CoroutineResult::Return(self.take_return());
+        if !pointer.is_null() {
+            // SAFETY: a coroutine that is not done has sent a parcel of a `Yield` in `suspend`, and waits there with it.
+            return CoroutineResult::Yield(unsafe { receive(word) });
         }
-        // SAFETY: a coroutine that is not done has sent a parcel of a `Yield` in `suspend`, and waits there with it.
-        CoroutineResult::Yield(unsafe { receive(word) })
+        if ending == PANICKED {
+            // SAFETY: the signal says that the word is that of a payload; `entry` has left it on the stack.
+            resume_unwind(unsafe { receive::<Payload>(word) });
+        }
+        // SAFETY: otherwise it is that of the value.
+        CoroutineResult::Return(unsafe { receive(word) })
     }
 
-    /// Returns whether the body has ended, by returning or by a panic.
+    /// Returns whether the body has ended, by returning, by a panic, or by being unwound.
     pub fn is_done(&self) -> bool {
         self.pointer.is_null()
     }
 
     /// Returns whether the coroutine was ever resumed.
     pub fn is_started(&self) -> bool {
-        self.started
+        self.pointer != arch::prepared(self.root.as_ptr().cast())
+    }
+
+    /// Returns the stack that it runs on.
+    pub fn stack(&self) -> &S {
+        &self.stack
     }
 
     /// Takes back the stack of a coroutine that is done.
@@ -230,72 +266,124 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         unsafe { ptr::read(&this.stack) }
     }
 
-    #[cold]
-    fn take_return(&mut self) -> Return {
-        match self.outcome() {
-            Ok(value) => value,
-            Err(payload) => resume_unwind(payload),
+    /// Ends the coroutine by unwinding its stack from where it is suspended; nothing happens if it is done.
+    ///
+    /// The unwind begins in [`Yielder::suspend`] like a panic, but the panic hook is not called. Destructors run; a panic of
+    /// theirs ends here. The body may catch the unwind; if it suspends again, it is unwound again, up to a hundred times. If it never
+    /// started, just the body is dropped.
+    ///
+    /// # Aborts
+    ///
+    /// The process, with a message: when the hundred times are over, and in a program built with `panic = "abort"` if the coroutine is suspended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::Coroutine;
+    /// use std::rc::Rc;
+    ///
+    /// let value = Rc::new(());
+    /// let theirs = value.clone();
+    /// let mut coroutine = Coroutine::new(move |yielder, ()| {
+    ///     yielder.suspend(());
+    ///     drop(theirs);
+    /// })?;
+    /// coroutine.resume(());
+    /// assert_eq!(Rc::strong_count(&value), 2);
+    /// coroutine.unwind();
+    /// assert_eq!(Rc::strong_count(&value), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn unwind(&mut self) {
+        if self.is_done() {
+            return;
         }
+        if !self.is_started() {
+            self.pointer = ptr::null_mut();
+            // SAFETY: the root lies on our stack.
+            let drop_body = unsafe { self.root.as_ref() }.drop_body;
+            // SAFETY: the body never ran, and is dropped once, as the coroutine counts as done now.
+            unsafe { drop_body(self.root) };
+            return;
+        }
+        if cfg!(panic = "abort") {
+            give_up("a suspended coroutine was dropped, which needs panic = \"unwind\"");
+        }
+        for _ in 0..UNWIND_ATTEMPTS {
+            let root = self.root.as_ptr().cast();
+            // SAFETY: `pointer` is from the latest switch; at this signal `suspend` unwinds and does not look at the word.
+            let (pointer, word, ending) =
+                unsafe { arch::resume(self.pointer, root, Word::uninit(), UNWIND) };
+            self.pointer = pointer;
+            if pointer.is_null() {
+                // SAFETY: as in `resume`.
+                return unsafe { discard_ending::<Return>(word, ending) };
+            }
+        }
+        give_up("a coroutine suspended too often while it was being unwound");
+    }
+
+    /// Forgets what is on the coroutine's stack: no destructor in it runs, and it counts as done.
+    ///
+    /// For stacks that cannot be unwound, such as those with frames of C functions.
+    ///
+    /// # Safety
+    ///
+    /// Nothing relies on the frames any more: no pointer to anything in them is used again, and nothing pinned in them is
+    /// waited for. (A `std::thread::scope` in them is such a thing.)
+    pub unsafe fn abandon(&mut self) {
+        self.pointer = ptr::null_mut();
     }
 }
 
-impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
-    fn outcome(&self) -> Result<Return, Box<dyn Any + Send>> {
-        // SAFETY: the root lies on our stack, and outlives the coroutine that used it.
-        let root = unsafe { self.root.as_ref() };
-        root.outcome
-            .take()
-            .expect("a coroutine that is done has left its outcome")
+/// Drops what a coroutine that was being unwound ended with.
+///
+/// # Safety
+/// As for [`receive`], with the type that `ending` tells.
+unsafe fn discard_ending<Return>(word: Word, ending: usize) {
+    if ending == PANICKED {
+        // SAFETY: passed on. A panic of a destructor on the way out ends here; the hook has told of it.
+        let payload = unsafe { receive::<Payload>(word) };
+        // A payload's destructor may panic as well: let it be seen by who drops the coroutine.
+        drop(payload);
+    } else {
+        // SAFETY: passed on. The body caught the unwind and returned.
+        drop(unsafe { receive::<Return>(word) });
     }
+}
 
-    /// Unwinds a suspended coroutine until its stack is empty.
-    fn unwind(&mut self) {
-        for _ in 0..UNWIND_ATTEMPTS {
-            // SAFETY: `pointer` is from the latest switch; at this signal `suspend` unwinds and
-            // does not look at the word.
-            let (pointer, _) = unsafe { arch::resume(self.pointer, MaybeUninit::uninit(), UNWIND) };
-            self.pointer = pointer;
-            if pointer.is_null() {
-                // A panic of a destructor on the way out ends here, as the hook has told of it; so does a late return.
-                drop(self.outcome());
-                return;
-            }
-        }
-        eprintln!(
-            "corde: a coroutine suspended {UNWIND_ATTEMPTS} times while it was being dropped, aborting"
-        );
-        abort();
-    }
+#[cold]
+fn give_up(why: &str) -> ! {
+    eprintln!("corde: {why}, aborting");
+    abort();
+}
+
+#[cold]
+#[inline(never)]
+fn resumed_when_done() -> ! {
+    panic!("resumed a coroutine that is done");
 }
 
 impl<Input, Yield, Return, S: Stack> Drop for Coroutine<Input, Yield, Return, S> {
     fn drop(&mut self) {
-        if self.pointer.is_null() {
-            return;
-        }
-        if self.started {
-            self.unwind();
-        } else {
-            // SAFETY: it never ran, so the body is still in its place; it is dropped once, here.
-            unsafe { (self.drop_body)(self.root) };
-        }
+        self.unwind();
     }
 }
 
 impl<Input, Yield, Return, S: Stack> fmt::Debug for Coroutine<Input, Yield, Return, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Coroutine")
-            .field("started", &self.started)
-            .field("done", &self.pointer.is_null())
+            .field("started", &self.is_started())
+            .field("done", &self.is_done())
             .finish_non_exhaustive()
     }
 }
 
 /// # Safety
-/// The root was written by `with_stack::<F>`, and its body has not been taken.
-unsafe fn drop_body<F, Return>(root: NonNull<Root<Return>>) {
+/// The root was written by `with_stack_unchecked::<F>`, and its body has not been taken.
+unsafe fn drop_body<F>(root: NonNull<Root>) {
     // SAFETY: passed on; `RootWithBody` begins with the `Root` (repr(C)).
-    let root = unsafe { root.cast::<RootWithBody<F, Return>>().as_mut() };
+    let root = unsafe { root.cast::<RootWithBody<F>>().as_mut() };
     // SAFETY: the body has not been taken, and is not used after this.
     unsafe { ManuallyDrop::drop(&mut root.body) };
 }
@@ -303,7 +391,7 @@ unsafe fn drop_body<F, Return>(root: NonNull<Root<Return>>) {
 /// The first function on a coroutine's stack.
 ///
 /// # Safety
-/// Called by the `.S` on the first resume, with the root that `with_stack::<F>` wrote and a word from `resume`.
+/// Called by the `.S` on the first resume, with the root that `with_stack_unchecked::<F>` wrote and a word from `resume`.
 unsafe extern "C" fn entry<F, Input, Yield, Return>(
     word: Word,
     resumer: StackPointer,
@@ -312,21 +400,32 @@ unsafe extern "C" fn entry<F, Input, Yield, Return>(
 where
     F: FnOnce(&Yielder<Input, Yield>, Input) -> Return,
 {
-    // SAFETY: `with_stack` put it there, and the resumer does not look at it before this coroutine is done.
-    let root = unsafe { &mut *root.cast::<RootWithBody<F, Return>>() };
+    // SAFETY: the first word is a parcel of an `Input`: a coroutine that never ran is not resumed to be unwound.
+    let input = unsafe { receive::<Input>(word) };
+    // SAFETY: the body is where `with_stack_unchecked` put it, and is taken once, as this function runs once.
+    let body = unsafe { ptr::read(root.cast::<RootWithBody<F>>()) }.body;
     let yielder = Yielder {
         resumer: Cell::new(resumer),
+        in_panic: Cell::new(thread::panicking()),
         _types: PhantomData,
     };
-    // SAFETY: the first word is a parcel of an `Input`: a coroutine that never ran is not unwound (Drop).
-    let input = unsafe { receive::<Input>(word) };
-    // SAFETY: the body is taken once, as this function runs once.
-    let body = unsafe { ManuallyDrop::take(&mut root.body) };
-    let outcome = catch_unwind(AssertUnwindSafe(|| body(&yielder, input)));
-    root.root.outcome.set(Some(outcome));
-    // SAFETY: the yielder knows the latest resumer; nothing of value is left on this stack but the root, which the
-    // resumer takes care of.
-    unsafe { arch::finish(yielder.resumer.get(), MaybeUninit::uninit()) }
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        ManuallyDrop::into_inner(body)(&yielder, input)
+    }));
+    let resumer = yielder.resumer.get();
+    match outcome {
+        Ok(value) => {
+            let parcel = Parcel::new(value);
+            // SAFETY: `resumer` is the latest one. It takes the parcel's content out at once, from this frame, which stays
+            // as it is; nothing else of value is left on this stack.
+            unsafe { arch::finish(resumer, parcel.word(), RETURNED) }
+        }
+        Err(payload) => {
+            let parcel = Parcel::<Payload>::new(payload);
+            // SAFETY: as above.
+            unsafe { arch::finish(resumer, parcel.word(), PANICKED) }
+        }
+    }
 }
 
 /// A coroutine's way back to whoever resumed it.
@@ -346,20 +445,28 @@ where
 pub struct Yielder<Input, Yield> {
     /// Null while the coroutine is suspended.
     resumer: Cell<StackPointer>,
+    /// Whether the resumer was unwinding from a panic when it resumed.
+    in_panic: Cell<bool>,
     _types: PhantomData<fn(Yield) -> Input>,
 }
 
 impl<Input, Yield> Yielder<Input, Yield> {
     /// Stops the coroutine here and gives `value` to the resumer; returns the input of the next resume.
     ///
-    /// Does not return, but unwinds, when the coroutine is dropped instead of resumed.
+    /// Does not return, but unwinds, when the coroutine is [unwound](Coroutine::unwind) instead of resumed.
     ///
     /// # Panics
+    ///
+    /// If the coroutine is itself unwinding, that is when a destructor suspends: std counts panics by OS thread, and whatever
+    /// would run meanwhile would count as panicking. (A panic in a destructor that does not catch it aborts.)
     ///
     /// If the coroutine is not running. (A reference to a yielder that was smuggled out through a scoped thread-local can
     /// be used while its coroutine is suspended.)
     #[inline(always)]
     pub fn suspend(&self, value: Yield) -> Input {
+        if thread::panicking() && !self.in_panic.get() {
+            suspended_in_panic();
+        }
         let resumer = self.resumer.replace(ptr::null_mut());
         if resumer.is_null() {
             not_running();
@@ -371,11 +478,22 @@ impl<Input, Yield> Yielder<Input, Yield> {
         // the `resume` below. The resumer takes the parcel's content out before it resumes again.
         let (resumer, word, signal) = unsafe { arch::suspend(resumer, parcel.word()) };
         self.resumer.set(resumer);
-        if signal == UNWIND {
-            force_unwind();
+        if signal != GO_ON {
+            self.signalled(signal);
+        } else {
+            self.in_panic.set(false);
         }
-        // SAFETY: without that signal the word is a parcel of an `Input` from `resume`, which waits with it.
+        // SAFETY: without the signal to unwind the word is a parcel of an `Input` from `resume`, which waits with it.
         unsafe { receive(word) }
+    }
+
+    #[cold]
+    fn signalled(&self, signal: usize) {
+        if signal == UNWIND {
+            self.in_panic.set(false);
+            resume_unwind(Box::new(ForcedUnwind));
+        }
+        self.in_panic.set(true);
     }
 }
 
@@ -393,6 +511,6 @@ fn not_running() -> ! {
 
 #[cold]
 #[inline(never)]
-fn force_unwind() -> ! {
-    resume_unwind(Box::new(ForcedUnwind))
+fn suspended_in_panic() -> ! {
+    panic!("a coroutine suspended while it was unwinding");
 }

@@ -14,7 +14,7 @@ const ENSURED_SIZE: usize = 1 << 20;
 
 /// Runs `f` on `stack`, and returns what it returns.
 ///
-/// `f` may borrow, and may suspend the coroutine or green thread that calls. Backtraces end at the first frame on `stack`.
+/// `f` may borrow, and may suspend the coroutine or green thread that calls. Backtraces go through to the caller.
 ///
 /// # Panics
 ///
@@ -41,10 +41,11 @@ where
         outcome: None,
     };
     let word = MaybeUninit::new((&raw mut call).cast());
+    let root = stack.top().as_ptr();
     // SAFETY: the top of a stack is aligned to 16, and what is below it is ours alone for the time of the borrow.
-    let pointer = unsafe { arch::prepare(stack.top().as_ptr(), run::<F, T>) };
+    let pointer = unsafe { arch::prepare(root, run::<F, T>) };
     // SAFETY: the pointer is from `prepare`, and used once; `run` does not suspend, and `call` outlives it.
-    unsafe { arch::resume(pointer, word, 0) };
+    unsafe { arch::resume(pointer, root, word, 0) };
     match call
         .outcome
         .expect("a call on another stack has left its outcome")
@@ -71,7 +72,7 @@ unsafe extern "C" fn run<F: FnOnce() -> T, T>(word: Word, resumer: StackPointer,
     let f = unsafe { ManuallyDrop::take(&mut call.f) };
     call.outcome = Some(catch_unwind(AssertUnwindSafe(f)));
     // SAFETY: the resumer is the one of this first resume; nothing is left on this stack.
-    unsafe { arch::finish(resumer, MaybeUninit::uninit()) }
+    unsafe { arch::finish(resumer, MaybeUninit::uninit(), 0) }
 }
 
 /// Runs `f` with at least `bytes` of stack: in place when so much is left, otherwise on another, larger stack.
