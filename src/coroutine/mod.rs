@@ -143,6 +143,7 @@ impl<Input: 'static, Yield: 'static, Return: 'static, S: Stack> Coroutine<Input,
     /// # Panics
     ///
     /// If the body and its captures take more than half of the stack.
+    #[inline]
     pub fn with_stack<F>(stack: S, body: F) -> Self
     where
         F: FnOnce(&Yielder<Input, Yield>, Input) -> Return + 'static,
@@ -157,6 +158,7 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     ///
     /// # Safety
     /// The coroutine is dropped, not leaked, before anything ends that its types or its body borrow.
+    #[inline]
     unsafe fn with_stack_unchecked<F>(stack: S, body: F) -> Self
     where
         F: FnOnce(&Yielder<Input, Yield>, Input) -> Return,
@@ -166,11 +168,9 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         let room = top as usize - stack.bottom().as_ptr() as usize;
         let layout = Layout::new::<RootWithBody<F>>();
         let align = layout.align().max(STACK_ALIGN);
-        assert!(
-            layout.size().saturating_add(align) <= room / 2,
-            "a coroutine's body of {} bytes is too large for a stack of {room} bytes",
-            layout.size()
-        );
+        if layout.size().saturating_add(align) > room / 2 {
+            too_large(layout.size(), room);
+        }
         let address = (top as usize - layout.size()) & !(align - 1);
         let root = top
             .wrapping_sub(top as usize - address)
@@ -237,6 +237,7 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     }
 
     /// Returns whether the body has ended, by returning, by a panic, or by being unwound.
+    #[inline]
     pub fn is_done(&self) -> bool {
         self.pointer.is_null()
     }
@@ -256,6 +257,7 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     /// # Panics
     ///
     /// If it is not done.
+    #[inline]
     pub fn into_stack(self) -> S {
         assert!(
             self.is_done(),
@@ -360,13 +362,22 @@ fn give_up(why: &str) -> ! {
 
 #[cold]
 #[inline(never)]
+fn too_large(size: usize, room: usize) -> ! {
+    panic!("a coroutine's body of {size} bytes is too large for a stack of {room} bytes");
+}
+
+#[cold]
+#[inline(never)]
 fn resumed_when_done() -> ! {
     panic!("resumed a coroutine that is done");
 }
 
 impl<Input, Yield, Return, S: Stack> Drop for Coroutine<Input, Yield, Return, S> {
+    #[inline]
     fn drop(&mut self) {
-        self.unwind();
+        if !self.is_done() {
+            self.unwind();
+        }
     }
 }
 

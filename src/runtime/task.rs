@@ -30,6 +30,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::io;
 use std::mem::{self, ManuallyDrop};
+use std::ops::Range;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
@@ -170,9 +171,9 @@ impl Task {
         line.text(")");
     }
 
-    /// Returns whether this is the end of the stack that the task has started on.
-    pub(super) fn starts_at(&self, top: usize) -> bool {
-        self.stack_top.get() == top
+    /// Returns whether these are the addresses of the stack that the task has started on.
+    pub(super) fn starts_in(&self, stack: &Range<usize>) -> bool {
+        stack.contains(&self.stack_top.get())
     }
 }
 
@@ -241,7 +242,7 @@ impl Runnable {
     /// Runs the green thread on `worker`, to which it belongs or which has stolen it fresh, until it yields, parks or ends.
     pub(super) fn run(mut self, worker: &Worker) -> After {
         if let Some(body) = self.take_body() {
-            match worker.take_stack(self.task.stack_size) {
+            match DefaultStack::new(self.task.stack_size) {
                 Ok(stack) => self.start(body, stack, worker.index()),
                 Err(error) => {
                     body(Err(error));
@@ -253,7 +254,7 @@ impl Runnable {
             CoroutineResult::Yield(Suspension::Yield) => After::Again(self),
             CoroutineResult::Yield(Suspension::Park) => self.park(),
             CoroutineResult::Return(()) => {
-                worker.keep_stack(self.finish());
+                drop(self.finish());
                 After::Gone
             }
         }

@@ -9,7 +9,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io;
+use std::ops::Range;
 use std::process::abort;
 use std::ptr;
 use std::sync::Arc;
@@ -21,7 +21,6 @@ use super::timer::Timers;
 use super::{Remote, Shared};
 use crate::reactor::{Events, Reactor};
 use crate::stack::overflow::{self, Line};
-use crate::stack::{Cache, DEFAULT_SIZE, DefaultStack, rounded_size};
 
 /// Turns between two looks at timers and sockets while there are green threads to run. A look costs a system call (0.3 us),
 /// a turn at the least 20 ns.
@@ -40,7 +39,6 @@ pub(crate) struct Worker {
     current: Cell<*const Task>,
     timers: RefCell<Timers>,
     events: RefCell<Events>,
-    stacks: RefCell<Cache>,
 }
 
 thread_local! {
@@ -66,10 +64,10 @@ pub(crate) fn current_task() -> Option<Arc<Task>> {
     current()?.current_task()
 }
 
-/// Says whose stack it is that ends at `top`, if it is that of the green thread running on this OS thread.
-pub(super) fn describe_overflow(top: usize, line: &mut Line) -> bool {
+/// Says whose stack it is that has these addresses, if it is that of the green thread running on this OS thread.
+pub(super) fn describe_overflow(stack: &Range<usize>, line: &mut Line) -> bool {
     match current_green() {
-        Some((_, task)) if task.starts_at(top) => {
+        Some((_, task)) if task.starts_in(stack) => {
             task.describe(line);
             true
         }
@@ -106,7 +104,6 @@ impl Worker {
             current: Cell::new(ptr::null()),
             timers: RefCell::new(Timers::new()),
             events: RefCell::new(Events::new()),
-            stacks: RefCell::new(Cache::new(default_stack_size())),
         }));
         WORKER.set(Some(worker));
         loop {
@@ -227,16 +224,6 @@ impl Worker {
         self.fresh.push(fresh);
     }
 
-    /// A stack of at least `size` bytes.
-    pub(super) fn take_stack(&self, size: usize) -> io::Result<DefaultStack> {
-        self.stacks.borrow_mut().take(rounded_size(size)?)
-    }
-
-    /// Takes a stack back.
-    pub(super) fn keep_stack(&self, stack: DefaultStack) {
-        self.stacks.borrow_mut().put(stack);
-    }
-
     fn current_task(&self) -> Option<Arc<Task>> {
         let task = self.current.get();
         if task.is_null() {
@@ -299,8 +286,4 @@ impl Worker {
             unsafe { task.suspend(Suspension::Yield) };
         }
     }
-}
-
-fn default_stack_size() -> usize {
-    rounded_size(DEFAULT_SIZE).expect("the default size of a stack is a possible one")
 }

@@ -1,4 +1,4 @@
-//! What makes the page below a stack fault: guard markers where the kernel has them, `mprotect` elsewhere.
+//! What makes the pages below a stack fault: guard markers where the kernel has them, `mprotect` elsewhere.
 //!
 //! `madvise(MADV_GUARD_INSTALL)` (Linux 6.13) writes a marker into the page table and leaves the mapping whole; `mprotect`
 //! splits the mapping, so a stack costs two of the process's `vm.max_map_count`.
@@ -27,20 +27,20 @@ const MAPPINGS_KEPT_FREE: usize = 8192;
 /// Guards made with `mprotect` so far; they are never taken back.
 static PROTECTED: AtomicUsize = AtomicUsize::new(0);
 
-/// Makes the page at `page` fault on every access.
+/// Makes every access to the `bytes` from `start` fault.
 ///
 /// # Safety
-/// `page` is the start of a whole page of a private anonymous mapping which nothing uses.
-pub(super) unsafe fn install(page: NonNull<u8>) -> io::Result<()> {
+/// They are whole pages of a private anonymous mapping which nothing uses.
+pub(super) unsafe fn install(start: NonNull<u8>, bytes: usize) -> io::Result<()> {
     if mode() == Mode::Marker {
         // SAFETY: passed on.
-        if unsafe { install_marker(page) } {
+        if unsafe { install_marker(start, bytes) } {
             return Ok(());
         }
         // Locked memory (mlockall) takes no markers: mprotect does.
     }
     // SAFETY: passed on.
-    unsafe { install_protection(page) }
+    unsafe { install_protection(start, bytes) }
 }
 
 fn mode() -> Mode {
@@ -62,21 +62,21 @@ fn markers_fault() -> bool {
     };
     let page = NonNull::new(map.as_mut_ptr()).expect("a mapping is not at null");
     // SAFETY: the page is this function's own, and its only use from here on is by the kernel.
-    if !unsafe { install_marker(page) } {
+    if !unsafe { install_marker(page, page_size()) } {
         return false;
     }
     kernel_write_faults(page)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-unsafe fn install_marker(page: NonNull<u8>) -> bool {
+unsafe fn install_marker(start: NonNull<u8>, bytes: usize) -> bool {
     const MADV_GUARD_INSTALL: libc::c_int = 102;
-    // SAFETY: the caller gives a page that nothing uses, so that nothing is lost when the advice drops its contents.
-    unsafe { libc::madvise(page.as_ptr().cast(), page_size(), MADV_GUARD_INSTALL) == 0 }
+    // SAFETY: the caller gives pages that nothing uses, so that nothing is lost when the advice drops their contents.
+    unsafe { libc::madvise(start.as_ptr().cast(), bytes, MADV_GUARD_INSTALL) == 0 }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-unsafe fn install_marker(_page: NonNull<u8>) -> bool {
+unsafe fn install_marker(_start: NonNull<u8>, _bytes: usize) -> bool {
     false
 }
 
@@ -93,15 +93,15 @@ fn kernel_write_faults(_page: NonNull<u8>) -> bool {
     false
 }
 
-unsafe fn install_protection(page: NonNull<u8>) -> io::Result<()> {
+unsafe fn install_protection(start: NonNull<u8>, bytes: usize) -> io::Result<()> {
     let made = PROTECTED.fetch_add(1, Ordering::Relaxed);
     let result = match mapping_limit() {
         Some(limit) if made >= limit.saturating_sub(MAPPINGS_KEPT_FREE) / 2 => Err(io::Error::new(
             io::ErrorKind::OutOfMemory,
             too_many(made, &format!(" = {limit}")),
         )),
-        // SAFETY: the caller gives a page that nothing uses.
-        _ => match unsafe { libc::mprotect(page.as_ptr().cast(), page_size(), libc::PROT_NONE) } {
+        // SAFETY: the caller gives pages that nothing uses.
+        _ => match unsafe { libc::mprotect(start.as_ptr().cast(), bytes, libc::PROT_NONE) } {
             0 => Ok(()),
             _ => {
                 let error = io::Error::last_os_error();

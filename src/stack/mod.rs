@@ -7,7 +7,8 @@
 //! | `guard.rs` | what makes the page below a stack fault |
 //! | `pool.rs` | stacks between two uses |
 //! | `overflow.rs` | the signal handler that names the stack that overflowed |
-//! | `switch.rs` | running a function on another stack |
+//! | `switch.rs` | running a function on another stack, and knowing how much is left |
+//! | `usage.rs` | how much of a stack was used |
 //!
 //! # Sizes
 //!
@@ -28,15 +29,15 @@ pub(crate) mod overflow;
 mod pool;
 mod slab;
 mod switch;
+mod usage;
 
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-#[cfg(feature = "runtime")]
-pub(crate) use pool::Cache;
-use slab::Slot;
+pub use pool::{Stats, stats};
+use slab::{Shape, Slot};
 pub use switch::{ensure, on_stack, remaining};
 
 /// Size in bytes of a stack when nothing else is asked for: 128 KiB.
@@ -88,25 +89,67 @@ impl DefaultStack {
     /// [`io::ErrorKind::OutOfMemory`] when the system gives no more address space or mappings: the message names the limit
     /// that was met and how to raise it. [`io::ErrorKind::InvalidInput`] when `size` is more than an address space holds.
     pub fn new(size: usize) -> io::Result<DefaultStack> {
+        DefaultStack::with_guard(size, 0)
+    }
+
+    /// Like [`new`](DefaultStack::new), with `guard` bytes below that fault: rounded up to whole pages, and at least one.
+    ///
+    /// One page is enough for Rust code. A C function that was built without `-fstack-clash-protection` may step over it with a large
+    /// frame; 64 KiB or more stop most of them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](DefaultStack::new).
+    pub fn with_guard(size: usize, guard: usize) -> io::Result<DefaultStack> {
+        let size = rounded_size(size)?;
+        let guard = whole_pages(guard.max(1))?;
         Ok(DefaultStack {
-            slot: pool::acquire(rounded_size(size)?)?,
+            slot: pool::acquire(Shape { size, guard })?,
         })
     }
 
-    /// Returns its usable size in bytes.
+    /// Returns its usable size in bytes: what was asked for, rounded up, and up to a page more.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.slot.size()
+        self.top().as_ptr() as usize - self.bottom().as_ptr() as usize
+    }
+
+    /// Returns how many bytes of it, from the top, have been in use at most since its memory was last given back to the
+    /// system; whoever used it before counts, too.
+    ///
+    /// Found by looking for the lowest page that is resident, and in it for the lowest byte that is not zero: a lower bound, as code may
+    /// skip or zero what it uses. Takes a system call and a look at up to a page.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Pages that were swapped out count as untouched.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::stack::{DefaultStack, on_stack};
+    ///
+    /// let mut stack = DefaultStack::with_guard(1 << 20, 1)?;
+    /// let before = stack.high_water();
+    /// on_stack(&mut stack, || std::hint::black_box(&mut [1_u8; 200_000]).fill(7));
+    /// assert!(stack.high_water() >= 200_000 && before <= stack.high_water());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn high_water(&self) -> usize {
+        usage::high_water(self.bottom(), self.top())
     }
 }
 
 // SAFETY: a slot's bounds are fixed, page-aligned, mapped for ever and guarded below (slab.rs, invariants 1 to 3); the pool hands
 // a slot to one owner at a time.
 unsafe impl Stack for DefaultStack {
+    #[inline]
     fn top(&self) -> NonNull<u8> {
         self.slot.top()
     }
 
+    #[inline]
     fn bottom(&self) -> NonNull<u8> {
         self.slot.bottom()
     }
@@ -127,16 +170,20 @@ impl fmt::Debug for DefaultStack {
     }
 }
 
-/// Rounds a wanted size up to what a slab can hold, or says why it cannot.
+/// Rounds the wanted size of a stack up to what a slab can hold, or says why it cannot.
 pub(crate) fn rounded_size(size: usize) -> io::Result<usize> {
+    whole_pages(size.max(MIN_SIZE))
+}
+
+fn whole_pages(bytes: usize) -> io::Result<usize> {
     let limit = isize::MAX as usize / 4;
-    if size > limit {
+    if bytes > limit {
         let message = format!(
-            "a stack of {size} bytes is larger than the address space allows (limit {limit} bytes)"
+            "a stack of {bytes} bytes is larger than the address space allows (limit {limit} bytes)"
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-    Ok(size.max(MIN_SIZE).next_multiple_of(page_size()))
+    Ok(bytes.next_multiple_of(page_size()))
 }
 
 /// The system's page size in bytes.

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
@@ -16,8 +17,8 @@ use memmap2::MmapMut;
 
 use super::{page_size, slab};
 
-/// Tells whose stack it is that ends at `top`, by adding to the line; false if it is nobody's it knows.
-pub(crate) type Describe = fn(top: usize, line: &mut Line) -> bool;
+/// Tells whose stack it is that has these addresses, by adding to the line; false if it is nobody's it knows.
+pub(crate) type Describe = fn(stack: &Range<usize>, line: &mut Line) -> bool;
 
 static DESCRIBE: OnceLock<Describe> = OnceLock::new();
 
@@ -32,13 +33,20 @@ pub(crate) fn set_describe(describe: Describe) {
 
 /// Makes overflows on coroutine stacks run by this OS thread be reported: installs the handler once in the process, and an
 /// alternate stack on this thread if it has none.
+#[inline]
 pub(crate) fn protect_thread() {
     thread_local! {
         static PROTECTED: Cell<bool> = const { Cell::new(false) };
-        static ALTERNATE: Option<AlternateStack> = AlternateStack::install();
     }
-    if PROTECTED.replace(true) {
-        return;
+    if !PROTECTED.replace(true) {
+        protect_new_thread();
+    }
+}
+
+#[cold]
+fn protect_new_thread() {
+    thread_local! {
+        static ALTERNATE: Option<AlternateStack> = AlternateStack::install();
     }
     PREVIOUS.get_or_init(|| {
         let previous = [
@@ -95,7 +103,7 @@ fn report(overflow: &slab::Overflow) -> ! {
     line.text("\n");
     let described = DESCRIBE
         .get()
-        .is_some_and(|describe| describe(overflow.top, &mut line));
+        .is_some_and(|describe| describe(&overflow.stack, &mut line));
     if !described {
         line.text("a coroutine");
     }

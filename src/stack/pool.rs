@@ -1,23 +1,29 @@
-//! Stacks between two uses, by size.
+//! Stacks between two uses, by shape.
 //!
-//! A stack that was just used is warm: its top page is resident and likely in a cache. So the newest is reused first. Up to
-//! [`WARM`] stacks of a size keep their memory, further ones give it back to the system and keep only their address range.
+//! A stack that was just used is warm: its top pages are resident and likely in a cache. So the newest is reused first. Each OS
+//! thread keeps up to [`CACHED`] of a shape for itself, without a lock. The others go to the pool that all share, where up to [`WARM`] of a
+//! shape keep their memory, and further ones give it back to the system and keep only their address range.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::slab::{Slab, Slot};
-#[cfg(feature = "runtime")]
-use super::{DefaultStack, Stack};
+use super::slab::{Shape, Slab, Slot};
 
-/// Stacks of one size that keep their resident pages while nobody uses them.
+/// Stacks of one shape that an OS thread keeps for itself.
+const CACHED: usize = 64;
+
+/// Shapes of which an OS thread keeps stacks; those of others go to the shared pool at once.
+const CACHED_SHAPES: usize = 4;
+
+/// Stacks of one shape that keep their resident pages in the shared pool.
 const WARM: usize = 1024;
 
-/// All free stacks that no [`Cache`] holds.
-static POOL: Mutex<BTreeMap<usize, Class>> = Mutex::new(BTreeMap::new());
+/// All free stacks that no OS thread keeps.
+static POOL: Mutex<BTreeMap<Shape, Class>> = Mutex::new(BTreeMap::new());
 
-/// The free stacks of one size.
+/// The free stacks of one shape.
 #[derive(Default)]
 struct Class {
     /// Guarded, with resident pages; the last one is the warmest.
@@ -28,89 +34,154 @@ struct Class {
     unguarded: Vec<Slot>,
     /// Where slots that were never used come from.
     newest: Option<&'static Slab>,
+    /// What has been made so far.
+    made: usize,
+    reserved: usize,
 }
 
 impl Class {
-    fn fresh(&mut self, size: usize) -> io::Result<Slot> {
+    fn fresh(&mut self, shape: Shape) -> io::Result<Slot> {
         loop {
             if let Some(slot) = self.unguarded.pop().or_else(|| self.newest?.carve()) {
                 return Ok(slot);
             }
-            self.newest = Some(Slab::reserve(size, self.newest)?);
+            let slab = Slab::reserve(shape, self.newest)?;
+            self.reserved += slab.reserved();
+            self.newest = Some(slab);
         }
     }
 }
 
-fn pool() -> MutexGuard<'static, BTreeMap<usize, Class>> {
+fn pool() -> MutexGuard<'static, BTreeMap<Shape, Class>> {
     // Nothing panics between two consistent states, so a poisoned pool is as good as any.
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes a guarded slot of exactly `size` bytes, a multiple of the page size.
-pub(super) fn acquire(size: usize) -> io::Result<Slot> {
+/// What an OS thread keeps for itself, a few shapes; goes to the shared pool when the thread ends.
+struct Cache {
+    classes: Vec<(Shape, Vec<Slot>)>,
+}
+
+thread_local! {
+    static CACHE: RefCell<Cache> = const { RefCell::new(Cache { classes: Vec::new() }) };
+}
+
+impl Cache {
+    fn class(&mut self, shape: Shape) -> Option<&mut Vec<Slot>> {
+        self.classes
+            .iter_mut()
+            .find(|class| class.0 == shape)
+            .map(|class| &mut class.1)
+    }
+
+    /// Keeps a slot, if there is room.
+    fn put(&mut self, slot: Slot) -> bool {
+        let shape = slot.shape();
+        if self.class(shape).is_none() && self.classes.len() < CACHED_SHAPES {
+            self.classes.push((shape, Vec::with_capacity(CACHED)));
+        }
+        match self.class(shape) {
+            Some(slots) if slots.len() < CACHED => {
+                slots.push(slot);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.classes
+            .drain(..)
+            .flat_map(|class| class.1)
+            .for_each(share);
+    }
+}
+
+/// Takes a guarded slot.
+pub(super) fn acquire(shape: Shape) -> io::Result<Slot> {
+    // While the thread's locals are being destroyed there is no cache.
+    let cached = CACHE.try_with(|cache| cache.borrow_mut().class(shape)?.pop());
+    if let Ok(Some(slot)) = cached {
+        return Ok(slot);
+    }
     let slot = {
         let mut pool = pool();
-        let class = pool.entry(size).or_default();
+        let class = pool.entry(shape).or_default();
         if let Some(slot) = class.warm.pop().or_else(|| class.cold.pop()) {
             return Ok(slot);
         }
-        class.fresh(size)?
+        class.fresh(shape)?
     };
     // The system call is made without the lock.
-    slot.guard()
-        .inspect_err(|_| pool().entry(size).or_default().unguarded.push(slot))?;
-    Ok(slot)
+    let guarded = slot.guard();
+    let mut pool = pool();
+    let class = pool.entry(shape).or_default();
+    match guarded {
+        Ok(()) => class.made += 1,
+        Err(_) => class.unguarded.push(slot),
+    }
+    guarded.map(|()| slot)
 }
 
 /// Gives a slot back that came from [`acquire`].
 pub(super) fn release(slot: Slot) {
+    if !CACHE
+        .try_with(|cache| cache.borrow_mut().put(slot))
+        .unwrap_or(false)
+    {
+        share(slot);
+    }
+}
+
+/// Gives a slot to the pool that all share.
+fn share(slot: Slot) {
     {
         let mut pool = pool();
-        let class = pool.entry(slot.size()).or_default();
+        let class = pool.entry(slot.shape()).or_default();
         if class.warm.len() < WARM {
             return class.warm.push(slot);
         }
     }
     slot.discard();
-    pool().entry(slot.size()).or_default().cold.push(slot);
+    pool().entry(slot.shape()).or_default().cold.push(slot);
 }
 
-/// A worker's own few stacks of one size, without a lock.
-#[cfg(feature = "runtime")]
-pub(crate) struct Cache {
-    size: usize,
-    stacks: Vec<DefaultStack>,
+/// How many stacks there are; see [`stats`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Bytes of address space reserved, in use or not.
+    pub reserved: usize,
+    /// Stacks that exist, each with its guard.
+    pub made: usize,
+    /// Of those, free ones in the pool that all OS threads share, with their memory resident.
+    pub warm: usize,
+    /// Free ones in the shared pool whose memory was given back to the system.
+    pub cold: usize,
 }
 
-#[cfg(feature = "runtime")]
-impl Cache {
-    /// Stacks that a cache keeps; further ones go to the pool that all share.
-    const CAPACITY: usize = 64;
-
-    /// Makes an empty cache for stacks of `size` bytes.
-    pub(crate) fn new(size: usize) -> Cache {
-        Cache {
-            size,
-            stacks: Vec::with_capacity(Cache::CAPACITY),
-        }
-    }
-
-    /// Takes a stack of `size` bytes: the one used last, if the size is the cache's.
-    pub(crate) fn take(&mut self, size: usize) -> io::Result<DefaultStack> {
-        match self.stacks.pop() {
-            Some(stack) if stack.size() == size => Ok(stack),
-            other => {
-                self.stacks.extend(other);
-                DefaultStack::new(size)
-            }
-        }
-    }
-
-    /// Keeps a stack for the next [`take`](Cache::take), or gives it to the shared pool.
-    pub(crate) fn put(&mut self, stack: DefaultStack) {
-        debug_assert!(stack.bottom() < stack.top());
-        if stack.size() == self.size && self.stacks.len() < Cache::CAPACITY {
-            self.stacks.push(stack);
-        }
-    }
+/// Counts the stacks of the process, of all sizes.
+///
+/// What is neither `warm` nor `cold` is in use, or kept by one of the OS threads that use stacks: up to 64 of a size each.
+///
+/// # Examples
+///
+/// ```
+/// use corde::stack::{DefaultStack, stats};
+///
+/// let stack = DefaultStack::new(1 << 20)?;
+/// assert!(stats().made >= 1);
+/// assert!(stats().reserved >= stack.size());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use]
+pub fn stats() -> Stats {
+    pool().values().fold(Stats::default(), |sum, class| Stats {
+        reserved: sum.reserved + class.reserved,
+        made: sum.made + class.made,
+        warm: sum.warm + class.warm.len(),
+        cold: sum.cold + class.cold.len(),
+    })
 }

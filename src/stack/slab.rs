@@ -1,8 +1,8 @@
-//! Slabs: one reservation of address space carved into many stacks of one size.
+//! Slabs: one reservation of address space carved into many stacks of one shape.
 //!
 //! ```text
-//! base                 base + stride
-//! | guard | stack 0 ...... top | guard | stack 1 ...... top | ...
+//! base                              base + stride
+//! | guard | stack 0 ...... top .. | guard | stack 1 ...... top .. | ...
 //! ```
 //!
 //! Invariants:
@@ -11,9 +11,15 @@
 //! 2. Slots of a slab do not overlap; who holds a [`Slot`] from [`Slab::carve`] or from the pool holds it alone.
 //! 3. A slot leaves [`Slot::guard`] for use only with its guard in place, and a guard is never taken away.
 //!
-//! Because the stride is a number of stacks plus guards, stack tops do not all fall into the same cache sets.
+//! # Colours
+//!
+//! The tops of stacks that begin at page boundaries share a few cache sets, so that switching round among hundreds of them misses the
+//! cache each time. So the tops are spread: each slot has one of [`COLOURS`] offsets, and a page more than its size, so
+//! that none is short.
 
 use std::io;
+use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -24,16 +30,38 @@ use super::{guard, page_size};
 /// Address space that one slab takes at most, unless a single stack is larger.
 const SLAB_BYTES: usize = 64 << 20;
 
-/// Stacks in the first slab of a size; each further slab of that size doubles it, up to [`SLAB_BYTES`].
+/// Stacks in the first slab of a shape; each further slab of that shape doubles it, up to [`SLAB_BYTES`].
 const FIRST_SLOTS: usize = 8;
+
+/// Offsets that the tops of neighbouring stacks take in turn.
+const COLOURS: usize = 16;
+
+/// Bytes from one offset to the next: a cache line. All of them leave three quarters of a page of 4 KiB to the frames of a
+/// green thread that is parked, so that it needs no second page.
+const COLOUR_BYTES: usize = 64;
 
 /// All slabs of the process, newest first.
 static SLABS: AtomicPtr<Slab> = AtomicPtr::new(ptr::null_mut());
 
-/// A reservation of `slots` stacks of `size` bytes, each with a guard page below it.
+/// What the stacks of a slab look like. Both are multiples of the page size.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Shape {
+    /// Usable bytes, at the least.
+    pub(super) size: usize,
+    /// Bytes below them that fault.
+    pub(super) guard: usize,
+}
+
+impl Shape {
+    fn stride(self) -> usize {
+        self.guard + self.size + page_size()
+    }
+}
+
+/// A reservation of `slots` stacks of one shape.
 pub(super) struct Slab {
     base: NonNull<u8>,
-    size: usize,
+    shape: Shape,
     slots: usize,
     /// How many slots have been carved: the next one's index.
     carved: AtomicUsize,
@@ -48,24 +76,25 @@ unsafe impl Sync for Slab {}
 unsafe impl Send for Slab {}
 
 impl Slab {
-    /// Reserves a slab of stacks of `size` bytes, a multiple of the page size; `before` is the previous one of this size.
-    pub(super) fn reserve(size: usize, before: Option<&Slab>) -> io::Result<&'static Slab> {
-        let stride = size + page_size();
-        let wanted = before
-            .map_or(FIRST_SLOTS, |slab| slab.slots * 2)
-            .min(SLAB_BYTES / stride)
-            .max(1);
+    /// Reserves a slab; `before` is the previous one of this shape.
+    pub(super) fn reserve(shape: Shape, before: Option<&Slab>) -> io::Result<&'static Slab> {
+        let stride = shape.stride();
+        let twice = before.map_or(FIRST_SLOTS, |slab| slab.slots * 2);
+        let wanted = twice.min(SLAB_BYTES / stride).max(1);
         // A process under a tight limit on its address space may still have room for one.
         let (slots, map) = match map(wanted * stride) {
             Ok(map) => (wanted, map),
             Err(_) => (1, map(stride)?),
         };
-        let base = NonNull::new(MmapMut::leak(map)).expect("a mapping is not at null");
+        // Never unmapped (invariant 1).
+        let base = ManuallyDrop::new(map).as_mut_ptr();
+        let base = NonNull::new(base).expect("a mapping is not at null");
+        let carved = AtomicUsize::new(0);
         let slab = Slab {
             base,
-            size,
+            shape,
             slots,
-            carved: AtomicUsize::new(0),
+            carved,
             next: ptr::null(),
         };
         Ok(publish(Box::leak(Box::new(slab))))
@@ -73,43 +102,33 @@ impl Slab {
 
     /// Hands out the next slot that was never used, if there is one. It has no guard yet.
     pub(super) fn carve(&'static self) -> Option<Slot> {
-        let index = self.carved.fetch_add(1, Ordering::Relaxed);
-        if index < self.slots {
-            return Some(Slot { slab: self, index });
-        }
-        self.carved.store(self.slots, Ordering::Relaxed);
-        None
+        let next = |carved| (carved < self.slots).then_some(carved + 1);
+        let index = self
+            .carved
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .ok()?;
+        Some(Slot::new(self, index))
     }
 
-    fn stride(&self) -> usize {
-        self.size + page_size()
-    }
-}
-
-trait Leak {
-    /// Keeps the mapping for ever and returns its start.
-    fn leak(self) -> *mut u8;
-}
-
-impl Leak for MmapMut {
-    fn leak(self) -> *mut u8 {
-        std::mem::ManuallyDrop::new(self).as_mut_ptr()
+    /// How many bytes of address space it takes.
+    pub(super) fn reserved(&self) -> usize {
+        self.slots * self.shape.stride()
     }
 }
 
 fn map(bytes: usize) -> io::Result<MmapMut> {
-    let map = MmapOptions::new()
+    let options = MmapOptions::new()
         .len(bytes)
         .stack()
         .no_reserve_swap()
-        .map_anon()
-        .map_err(|error| {
-            let message = format!(
-                "cannot reserve {bytes} bytes of address space for stacks: {error} \
+        .map_anon();
+    let map = options.map_err(|error| {
+        let message = format!(
+            "cannot reserve {bytes} bytes of address space for stacks: {error} \
              (limits: RLIMIT_AS, ulimit -v; vm.max_map_count; vm.overcommit_memory)"
-            );
-            io::Error::new(error.kind(), message)
-        })?;
+        );
+        io::Error::new(error.kind(), message)
+    })?;
     // A huge page would make one touched stack cost two megabytes. Fails on kernels without huge pages: just as well.
     #[cfg(target_os = "linux")]
     let _ = map.advise(memmap2::Advice::NoHugePage);
@@ -120,7 +139,7 @@ fn publish(slab: &'static mut Slab) -> &'static Slab {
     let mut newest = SLABS.load(Ordering::Relaxed);
     loop {
         slab.next = newest;
-        // Release: whoever finds the slab by Acquire in `find` sees its fields.
+        // Release: whoever finds the slab by Acquire in `find_slot` sees its fields.
         match SLABS.compare_exchange_weak(newest, slab, Ordering::Release, Ordering::Relaxed) {
             Ok(_) => return slab,
             Err(now) => newest = now,
@@ -132,80 +151,110 @@ fn publish(slab: &'static mut Slab) -> &'static Slab {
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
     slab: &'static Slab,
-    index: usize,
+    bottom: NonNull<u8>,
+    top: NonNull<u8>,
 }
 
+// SAFETY: the pointers are addresses in a slab, which belongs to no thread; who holds the slot holds the memory alone.
+unsafe impl Send for Slot {}
+// SAFETY: a shared slot gives out addresses only.
+unsafe impl Sync for Slot {}
+
 impl Slot {
-    fn guard_page(&self) -> NonNull<u8> {
-        // SAFETY: index < slots (carve), so the offset is inside of the mapping.
-        unsafe { self.slab.base.add(self.index * self.slab.stride()) }
+    fn new(slab: &'static Slab, index: usize) -> Slot {
+        let Shape { size, guard } = slab.shape;
+        let bottom = index * slab.shape.stride() + guard;
+        let colour = index % COLOURS * COLOUR_BYTES;
+        // SAFETY: index < slots (carve), so the slot is inside of the mapping; it begins with its guard, and is longer.
+        let bottom = unsafe { slab.base.add(bottom) };
+        // SAFETY: above the guard a slot has `size` bytes and a page, which is more than any colour's offset.
+        let top = unsafe { bottom.add(size + page_size() - colour) };
+        Slot { slab, bottom, top }
     }
 
-    pub(super) fn bottom(&self) -> NonNull<u8> {
-        // SAFETY: a slot begins with its guard page, and is longer.
-        unsafe { self.guard_page().add(page_size()) }
+    #[inline]
+    pub(super) fn bottom(self) -> NonNull<u8> {
+        self.bottom
     }
 
-    pub(super) fn top(&self) -> NonNull<u8> {
-        // SAFETY: a slot is a guard page and `size` bytes.
-        unsafe { self.bottom().add(self.slab.size) }
+    #[inline]
+    pub(super) fn top(self) -> NonNull<u8> {
+        self.top
     }
 
-    pub(super) fn size(&self) -> usize {
-        self.slab.size
+    #[inline]
+    pub(super) fn shape(self) -> Shape {
+        self.slab.shape
     }
 
     /// Puts the guard in place. May be called again after an error.
-    pub(super) fn guard(&self) -> io::Result<()> {
-        // SAFETY: the page is the slot's own (invariant 2), outside of its stack: nothing uses it.
-        unsafe { guard::install(self.guard_page()) }
+    pub(super) fn guard(self) -> io::Result<()> {
+        let bytes = self.shape().guard;
+        // SAFETY: a slot begins with its guard.
+        let start = unsafe { self.bottom.sub(bytes) };
+        // SAFETY: the pages are the slot's own (invariant 2), outside of its stack: nothing uses them.
+        unsafe { guard::install(start, bytes) }
     }
 
     /// Gives the stack's memory back to the system; the next use finds zeroes. The address range stays, and so does the guard.
-    pub(super) fn discard(&self) {
+    pub(super) fn discard(self) {
+        let bytes = self.shape().size + page_size();
         // SAFETY: the range is the slot's stack, inside of the mapping; the caller, its only holder, has nothing on it.
         // Failure leaves it resident, which costs memory only.
-        unsafe {
-            libc::madvise(
-                self.bottom().as_ptr().cast(),
-                self.slab.size,
-                libc::MADV_DONTNEED,
-            )
-        };
+        unsafe { libc::madvise(self.bottom.as_ptr().cast(), bytes, libc::MADV_DONTNEED) };
     }
+}
+
+/// What is known of an address in a slab.
+struct Place {
+    /// Where the slot's guard begins.
+    start: usize,
+    /// Where the guard ends and the stack begins.
+    bottom: usize,
+    /// Where the slot ends, a colour's offset above the top of its stack.
+    end: usize,
+    size: usize,
 }
 
 /// A fault below a stack.
 pub(super) struct Overflow {
-    /// Highest address of the stack, which tells whose it is.
-    pub(super) top: usize,
+    /// Addresses of the stack that overflowed, from its lowest to above its top.
+    pub(super) stack: Range<usize>,
     /// Its size in bytes.
     pub(super) size: usize,
 }
 
-/// Looks up whether `address` is in the guard page of a stack. Safe to call from a signal handler.
+/// Looks up whether `address` is in the guard of a stack. Safe to call from a signal handler.
 pub(super) fn find_guard(address: usize) -> Option<Overflow> {
-    let (guard, top, size) = find_slot(address)?;
-    (address - guard < page_size()).then_some(Overflow { top, size })
+    let place = find_place(address)?;
+    let in_guard = (place.start..place.bottom).contains(&address);
+    in_guard.then_some(Overflow {
+        stack: place.bottom..place.end,
+        size: place.size,
+    })
 }
 
-/// Returns the bounds of the stack that `address` is in.
-pub(super) fn find_stack(address: usize) -> Option<(usize, usize)> {
-    let (guard, top, _) = find_slot(address)?;
-    let bottom = guard + page_size();
-    (address >= bottom).then_some((bottom, top))
+/// Returns the addresses of the stack that `address` is in, from its lowest to above its top.
+pub(super) fn find_stack(address: usize) -> Option<Range<usize>> {
+    let place = find_place(address)?;
+    (address >= place.bottom).then_some(place.bottom..place.end)
 }
 
-/// Returns the start of the slot that `address` is in, its end, and the size of its stack.
-fn find_slot(address: usize) -> Option<(usize, usize, usize)> {
+fn find_place(address: usize) -> Option<Place> {
     let mut next = SLABS.load(Ordering::Acquire).cast_const();
     // SAFETY: the pointers lead from the head of the list to null, and what they point at is never freed (invariant 1).
     while let Some(slab) = unsafe { next.as_ref() } {
         let base = slab.base.as_ptr() as usize;
-        let stride = slab.stride();
-        if (base..base + slab.slots * stride).contains(&address) {
+        if (base..base + slab.reserved()).contains(&address) {
+            let stride = slab.shape.stride();
             let start = address - (address - base) % stride;
-            return Some((start, start + stride, slab.size));
+            let bottom = start + slab.shape.guard;
+            return Some(Place {
+                start,
+                bottom,
+                end: start + stride,
+                size: slab.shape.size,
+            });
         }
         next = slab.next;
     }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::thread;
@@ -128,15 +129,15 @@ fn on_another_stack<F: FnOnce() -> T, T>(bytes: usize, f: F) -> T {
 /// ```
 /// let mut stack = corde::stack::DefaultStack::new(64 * 1024)?;
 /// let left = corde::stack::on_stack(&mut stack, corde::stack::remaining).unwrap();
-/// assert!((32 * 1024..64 * 1024).contains(&left));
+/// assert!((32 * 1024..stack.size()).contains(&left));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[inline]
 pub fn remaining() -> Option<usize> {
     let here = 0_u8;
     let here = ptr::from_ref(&here) as usize;
-    let (bottom, top) = KNOWN.with(Cell::get);
-    if (bottom..top).contains(&here) {
+    let (bottom, end) = KNOWN.get();
+    if (bottom..end).contains(&here) {
         return Some(here - bottom);
     }
     look_up(here)
@@ -151,16 +152,16 @@ thread_local! {
 #[inline(never)]
 fn look_up(here: usize) -> Option<usize> {
     let bounds = slab::find_stack(here).or_else(thread_bounds)?;
-    if !(bounds.0..bounds.1).contains(&here) {
+    if !bounds.contains(&here) {
         return None;
     }
-    KNOWN.set(bounds);
-    Some(here - bounds.0)
+    KNOWN.set((bounds.start, bounds.end));
+    Some(here - bounds.start)
 }
 
 /// The bounds of the OS thread's own stack.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn thread_bounds() -> Option<(usize, usize)> {
+fn thread_bounds() -> Option<Range<usize>> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: always succeeds.
     let this = unsafe { libc::pthread_self() };
@@ -174,23 +175,23 @@ fn thread_bounds() -> Option<(usize, usize)> {
     let found = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut bottom, &mut size) };
     // SAFETY: as above; they are not used again.
     unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
-    (found == 0).then(|| (bottom as usize, bottom as usize + size))
+    (found == 0).then(|| bottom as usize..bottom as usize + size)
 }
 
 /// The bounds of the OS thread's own stack.
 #[cfg(target_vendor = "apple")]
-fn thread_bounds() -> Option<(usize, usize)> {
+fn thread_bounds() -> Option<Range<usize>> {
     // SAFETY: only reads, for the calling thread.
     let this = unsafe { libc::pthread_self() };
     // SAFETY: as above.
     let top = unsafe { libc::pthread_get_stackaddr_np(this) } as usize;
     // SAFETY: as above.
     let size = unsafe { libc::pthread_get_stacksize_np(this) };
-    Some((top - size, top))
+    Some(top - size..top)
 }
 
 /// The bounds of the OS thread's own stack.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn thread_bounds() -> Option<(usize, usize)> {
+fn thread_bounds() -> Option<Range<usize>> {
     None
 }
