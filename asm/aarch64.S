@@ -7,6 +7,7 @@
  *     suspend   coroutine -> resumer     entered by `b`,  from inline assembly in src/arch/aarch64.rs
  *     finish    coroutine -> resumer     entered by `b` or `bl`, never to come back
  *     entry     where the first resume of a coroutine lands
+ *     resume_with_float   `resume` for a coroutine that has a floating-point control register of its own
  *
  * Interface:
  *
@@ -22,8 +23,8 @@
  * d8-d15) are clobbers of the call site. x18 belongs to the platform.
  *
  * What is not saved. FPCR belongs to the OS thread, not to the coroutine: Rust code may not change it (it assumes the
- * default environment). C code called from a coroutine that changes it has to restore it before the coroutine
- * suspends, as the ABI asks of any function. Guarded control stacks (GCS) are not supported.
+ * default environment). For C code that does change it, a coroutine can have its own: `resume_with_float`. Guarded
+ * control stacks (GCS) are not supported.
  *
  * The stack of a side that was left, from its stack pointer upwards:
  *
@@ -162,6 +163,39 @@ SYMBOL(finish):
     ret                             /* answers the `bl` to `resume` */
     .cfi_endproc
     END(finish)
+
+/*
+ * resume_with_float: a resume between two exchanges of the control register
+ *   on entry   as for `resume`, and x4 = address of the coroutine's FPCR (8 bytes)
+ *   on exit    as for `resume`, in the resumer, with its own FPCR in force and the coroutine's stored at x4
+ *   clobbered  as by `resume`
+ */
+    .p2align 4
+    .globl SYMBOL(resume_with_float)
+    FUNCTION(resume_with_float)
+SYMBOL(resume_with_float):
+    .cfi_startproc
+    BTI_C
+    stp x29, x30, [sp, #-32]!
+    .cfi_adjust_cfa_offset 32
+    .cfi_rel_offset x29, 0
+    .cfi_rel_offset x30, 8
+    mrs x9, fpcr
+    stp x4, x9, [sp, #16]           /* no register survives the switch; and room for our own */
+    ldr x9, [x4]
+    msr fpcr, x9
+    bl SYMBOL(resume)               /* its frame is the one that the link leads to; this one comes next */
+    ldp x4, x9, [sp, #16]
+    mrs x10, fpcr
+    str x10, [x4]
+    msr fpcr, x9
+    ldp x29, x30, [sp], #32
+    .cfi_adjust_cfa_offset -32
+    .cfi_restore x29
+    .cfi_restore x30
+    ret
+    .cfi_endproc
+    END(resume_with_float)
 
 /*
  * entry: the first resume comes here with an empty stack

@@ -7,6 +7,7 @@
  *     suspend   coroutine -> resumer     entered by `jmp`,  from inline assembly in src/arch/x86_64.rs
  *     finish    coroutine -> resumer     entered by `jmp` or `call`, never to come back
  *     entry     where the first resume of a coroutine lands
+ *     resume_with_float   `resume` for a coroutine that has floating-point control words of its own
  *
  * Interface:
  *
@@ -21,8 +22,8 @@
  * rbx for itself). The other callee-saved registers of the ABI (r12-r15) are clobbers of the call site.
  *
  * What is not saved. MXCSR and the x87 control word belong to the OS thread, not to the coroutine: Rust code may not
- * change them (it assumes the default environment), and saving them would cost 6 ns on a switch of 2 ns. C code called from a coroutine
- * that changes them has to restore them before the coroutine suspends, as the ABI asks of any function.
+ * change them (it assumes the default environment), and saving them would cost 6 ns on a switch of 2 ns. For C code that does change
+ * them, a coroutine can have its own: `resume_with_float`.
  * Shadow stacks (CET SS) are not supported: a return that lands on another stack is what they exist to stop.
  *
  * The stack of a side that was left, from its stack pointer upwards:
@@ -162,6 +163,37 @@ SYMBOL(finish):
     retq                            /* answers the `call` of `resume` */
     .cfi_endproc
     END(finish)
+
+/*
+ * resume_with_float: a resume between two exchanges of the control words
+ *   on entry   as for `resume`, and r9 = address of the coroutine's MXCSR (4 bytes) and x87 control word (2 bytes behind)
+ *   on exit    as for `resume`, in the resumer, with its own control words in force and the coroutine's stored at r9
+ *   clobbered  as by `resume`
+ */
+    .p2align 4
+    .globl SYMBOL(resume_with_float)
+    FUNCTION(resume_with_float)
+SYMBOL(resume_with_float):
+    .cfi_startproc
+    pushq %r9                       /* no register survives the switch */
+    .cfi_adjust_cfa_offset 8
+    subq $8, %rsp                   /* room for our own words */
+    .cfi_adjust_cfa_offset 8
+    stmxcsr (%rsp)
+    fnstcw 4(%rsp)
+    ldmxcsr (%r9)
+    fldcw 4(%r9)
+    call SYMBOL(resume)             /* its frame is the one that the link leads to; this one comes next */
+    movq 8(%rsp), %r9
+    stmxcsr (%r9)
+    fnstcw 4(%r9)
+    ldmxcsr (%rsp)
+    fldcw 4(%rsp)
+    addq $16, %rsp
+    .cfi_adjust_cfa_offset -16
+    retq
+    .cfi_endproc
+    END(resume_with_float)
 
 /*
  * entry: the first resume comes here with an empty stack

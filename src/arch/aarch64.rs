@@ -2,12 +2,15 @@
 
 use core::arch::asm;
 use core::mem::{offset_of, size_of};
+use core::ptr;
 
 use super::{Entry, StackPointer, Word};
 
 unsafe extern "C" {
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "resume")]
     fn corde_resume();
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "resume_with_float")]
+    fn corde_resume_with_float();
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "suspend")]
     fn corde_suspend();
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "finish")]
@@ -28,6 +31,23 @@ struct Frame {
 const _: () = assert!(
     size_of::<Frame>() == 32 && offset_of!(Frame, x30) == 8 && offset_of!(Frame, x19) == 16
 );
+
+/// The floating-point control register, as `resume_with_float` reads and writes it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct FloatEnvironment {
+    fpcr: u64,
+}
+
+impl FloatEnvironment {
+    /// The one in force.
+    pub(crate) fn current() -> FloatEnvironment {
+        let fpcr: u64;
+        // SAFETY: reads the register and changes nothing.
+        unsafe { asm!("mrs {}, fpcr", out(reg) fpcr, options(nomem, nostack, preserves_flags)) };
+        FloatEnvironment { fpcr }
+    }
+}
 
 /// The top of a coroutine's stack, right below the root, as drawn in the `.S` file.
 #[repr(C)]
@@ -89,7 +109,43 @@ pub(crate) unsafe fn resume(
             inlateout("x1") coroutine => left,
             inlateout("x0") word => answer,
             inlateout("x2") signal => signal_back,
-            in("x3") root,
+            inlateout("x3") root => _,
+            lateout("x20") _, lateout("x21") _, lateout("x22") _, lateout("x23") _, lateout("x24") _,
+            lateout("x25") _, lateout("x26") _, lateout("x27") _, lateout("x28") _, lateout("x30") _,
+            lateout("v8") _, lateout("v9") _, lateout("v10") _, lateout("v11") _,
+            lateout("v12") _, lateout("v13") _, lateout("v14") _, lateout("v15") _,
+            clobber_abi("C"),
+        );
+    }
+    (left, answer, signal_back)
+}
+
+/// Like [`resume`], with the floating-point environment of the coroutine in force meanwhile.
+///
+/// # Safety
+/// As for [`resume`]: `coroutine` came from [`prepare`] or the latest [`resume`] of this coroutine on its live stack, and is used once; `root`
+/// is the one it was prepared with.
+pub(crate) unsafe fn resume_with_float(
+    coroutine: StackPointer,
+    root: *mut u8,
+    word: Word,
+    signal: usize,
+    float: &mut FloatEnvironment,
+) -> (StackPointer, Word, usize) {
+    let left: StackPointer;
+    let answer: Word;
+    let signal_back: usize;
+    // SAFETY: the caller vouches for `coroutine`, so its stack holds the frame that the `.S` pops. Every register that
+    // the other side may change is an output or a clobber here, or saved by the `.S` (sp, x29, x19, x30).
+    unsafe {
+        asm!(
+            "bl {resume}",
+            resume = sym corde_resume_with_float,
+            inlateout("x4") ptr::from_mut(float) => _,
+            inlateout("x1") coroutine => left,
+            inlateout("x0") word => answer,
+            inlateout("x2") signal => signal_back,
+            inlateout("x3") root => _,
             lateout("x20") _, lateout("x21") _, lateout("x22") _, lateout("x23") _, lateout("x24") _,
             lateout("x25") _, lateout("x26") _, lateout("x27") _, lateout("x28") _, lateout("x30") _,
             lateout("v8") _, lateout("v9") _, lateout("v10") _, lateout("v11") _,

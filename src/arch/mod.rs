@@ -6,6 +6,7 @@
 //!   [`prepared`]`(root)` tells again;
 //! * [`resume`]`(coroutine, root, word, signal)`: runs it until it suspends or finishes, and returns its new stack pointer
 //!   (null when it has finished), the word it sent, and when it has finished the signal it sent;
+//! * [`resume_with_float`]: the same, with the coroutine's own [`FloatEnvironment`] in force;
 //! * [`suspend`]`(resumer, word)`: goes back to the resumer, and returns the word and the signal of the next resume;
 //! * [`finish`]`(resumer, word, signal)`: goes back for good.
 //!
@@ -15,8 +16,8 @@
 //! # What a switch leaves alone
 //!
 //! The floating-point environment (MXCSR and the x87 control word, FPCR) belongs to the OS thread. Rust code may not change
-//! it; C code that does has to restore it before its coroutine suspends. A change that is left in place is seen by
-//! whoever runs next on the OS thread.
+//! it. A change that C code leaves in place when its coroutine suspends is seen by whoever runs next on the OS thread,
+//! unless the coroutine has an environment of its own.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -30,7 +31,9 @@ use x86_64 as imp;
 
 use std::mem::MaybeUninit;
 
-pub(crate) use imp::{finish, prepare, prepared, resume, suspend};
+pub(crate) use imp::{
+    FloatEnvironment, finish, prepare, prepared, resume, resume_with_float, suspend,
+};
 
 /// A saved stack pointer: all that is kept of a side that does not run. Null stands for a coroutine that has finished.
 pub(crate) type StackPointer = *mut u8;

@@ -2,12 +2,15 @@
 
 use core::arch::asm;
 use core::mem::{offset_of, size_of};
+use core::ptr;
 
 use super::{Entry, StackPointer, Word};
 
 unsafe extern "C" {
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "resume")]
     fn corde_resume();
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "resume_with_float")]
+    fn corde_resume_with_float();
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "suspend")]
     fn corde_suspend();
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "finish")]
@@ -27,6 +30,33 @@ struct Frame {
 const _: () = assert!(
     size_of::<Frame>() == 24 && offset_of!(Frame, rbp) == 8 && offset_of!(Frame, rip) == 16
 );
+
+/// The floating-point control words, as `resume_with_float` reads and writes them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct FloatEnvironment {
+    mxcsr: u32,
+    x87: u16,
+}
+
+const _: () = assert!(offset_of!(FloatEnvironment, x87) == 4);
+
+impl FloatEnvironment {
+    /// The one in force.
+    pub(crate) fn current() -> FloatEnvironment {
+        let mut environment = FloatEnvironment { mxcsr: 0, x87: 0 };
+        // SAFETY: stores the control words and changes nothing.
+        unsafe {
+            asm!(
+                "stmxcsr [{0}]",
+                "fnstcw [{0} + 4]",
+                in(reg) &raw mut environment,
+                options(nostack, preserves_flags),
+            );
+        }
+        environment
+    }
+}
 
 /// The top of a coroutine's stack, right below the root, as drawn in the `.S` file.
 #[repr(C)]
@@ -87,7 +117,40 @@ pub(crate) unsafe fn resume(
             inlateout("rsi") coroutine => left,
             inlateout("rdi") word => answer,
             inlateout("rdx") signal => signal_back,
-            in("rcx") root,
+            inlateout("rcx") root => _,
+            lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+    (left, answer, signal_back)
+}
+
+/// Like [`resume`], with the floating-point environment of the coroutine in force meanwhile.
+///
+/// # Safety
+/// As for [`resume`]: `coroutine` came from [`prepare`] or the latest [`resume`] of this coroutine on its live stack, and is used once; `root`
+/// is the one it was prepared with.
+pub(crate) unsafe fn resume_with_float(
+    coroutine: StackPointer,
+    root: *mut u8,
+    word: Word,
+    signal: usize,
+    float: &mut FloatEnvironment,
+) -> (StackPointer, Word, usize) {
+    let left: StackPointer;
+    let answer: Word;
+    let signal_back: usize;
+    // SAFETY: the caller vouches for `coroutine`, so its stack holds the frame that the `.S` pops. Every register that
+    // the other side may change is an output or a clobber here, or saved by the `.S` (rsp, rbp, rbx).
+    unsafe {
+        asm!(
+            "call {resume}",
+            resume = sym corde_resume_with_float,
+            inlateout("r9") ptr::from_mut(float) => _,
+            inlateout("rsi") coroutine => left,
+            inlateout("rdi") word => answer,
+            inlateout("rdx") signal => signal_back,
+            inlateout("rcx") root => _,
             lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
             clobber_abi("sysv64"),
         );

@@ -22,6 +22,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod builder;
 mod future;
 mod generator;
 mod scoped;
@@ -39,10 +40,11 @@ use std::process::abort;
 use std::ptr::{self, NonNull};
 use std::thread;
 
-use crate::arch::{self, STACK_ALIGN, StackPointer, Word};
+use crate::arch::{self, FloatEnvironment, STACK_ALIGN, StackPointer, Word};
 use crate::stack::{DEFAULT_SIZE, DefaultStack, Stack, overflow};
 use transfer::{Parcel, receive};
 
+pub use builder::Builder;
 pub use future::{AsyncGenerator, Awaiter, CoroutineFuture};
 pub use generator::{Generator, generator};
 pub use scoped::{Scoped, scoped};
@@ -77,6 +79,8 @@ pub struct Coroutine<Input, Yield, Return, S: Stack = DefaultStack> {
     /// Where it stopped; null once it is done.
     pointer: StackPointer,
     root: NonNull<Root>,
+    /// Its own floating-point environment, if it has one.
+    float: Option<FloatEnvironment>,
     stack: S,
     _types: PhantomData<fn(Input) -> (Yield, Return)>,
 }
@@ -192,6 +196,7 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         Coroutine {
             pointer,
             root,
+            float: None,
             stack,
             _types: PhantomData,
         }
@@ -213,16 +218,9 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         } else {
             GO_ON
         };
-        // SAFETY: `pointer` is not null, so it is from `prepare` or the latest switch, and `&mut self` resumes it alone;
-        // the coroutine takes the parcel's content out before it suspends (`entry`, `suspend`).
-        let (pointer, word, ending) = unsafe {
-            arch::resume(
-                self.pointer,
-                self.root.as_ptr().cast(),
-                parcel.word(),
-                signal,
-            )
-        };
+        // SAFETY: `pointer` is not null, as just seen; the coroutine takes the parcel's content out before it suspends
+        // (`entry`, `suspend`).
+        let (pointer, word, ending) = unsafe { self.switch(parcel.word(), signal) };
         self.pointer = pointer;
         if !pointer.is_null() {
             // SAFETY: a coroutine that is not done has sent a parcel of a `Yield` in `suspend`, and waits there with it.
@@ -234,6 +232,23 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         }
         // SAFETY: otherwise it is that of the value.
         CoroutineResult::Return(unsafe { receive(word) })
+    }
+
+    /// Switches to the coroutine.
+    ///
+    /// # Safety
+    /// It is not done, and `word` is what the place where it stopped expects at this signal.
+    #[inline(always)]
+    unsafe fn switch(&mut self, word: Word, signal: usize) -> (StackPointer, Word, usize) {
+        let root = self.root.as_ptr().cast();
+        match &mut self.float {
+            // SAFETY: the pointer is from `prepare` or the latest switch, and `&mut self` uses it alone.
+            None => unsafe { arch::resume(self.pointer, root, word, signal) },
+            // SAFETY: as above.
+            Some(float) => unsafe {
+                arch::resume_with_float(self.pointer, root, word, signal, float)
+            },
+        }
     }
 
     /// Returns whether the body has ended, by returning, by a panic, or by being unwound.
@@ -312,10 +327,8 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
             give_up("a suspended coroutine was dropped, which needs panic = \"unwind\"");
         }
         for _ in 0..UNWIND_ATTEMPTS {
-            let root = self.root.as_ptr().cast();
-            // SAFETY: `pointer` is from the latest switch; at this signal `suspend` unwinds and does not look at the word.
-            let (pointer, word, ending) =
-                unsafe { arch::resume(self.pointer, root, Word::uninit(), UNWIND) };
+            // SAFETY: the coroutine is not done; at this signal `suspend` unwinds and does not look at the word.
+            let (pointer, word, ending) = unsafe { self.switch(Word::uninit(), UNWIND) };
             self.pointer = pointer;
             if pointer.is_null() {
                 // SAFETY: as in `resume`.
