@@ -19,6 +19,8 @@
 //! it. A change that C code leaves in place when its coroutine suspends is seen by whoever runs next on the OS thread,
 //! unless the coroutine has an environment of its own.
 
+pub(crate) mod fiber;
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "aarch64")]

@@ -40,6 +40,7 @@ use std::process::abort;
 use std::ptr::{self, NonNull};
 use std::thread;
 
+use crate::arch::fiber::Fiber;
 use crate::arch::{self, FloatEnvironment, STACK_ALIGN, StackPointer, Word};
 use crate::stack::{DEFAULT_SIZE, DefaultStack, Stack, overflow};
 use transfer::{Parcel, receive};
@@ -87,6 +88,7 @@ pub struct Coroutine<Input, Yield, Return, S: Stack = DefaultStack> {
 
 /// The top of a coroutine's stack, fixed while it lives.
 struct Root {
+    fiber: Fiber,
     /// Drops the body of a coroutine that never ran.
     drop_body: unsafe fn(NonNull<Root>),
 }
@@ -179,7 +181,9 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         let root = top
             .wrapping_sub(top as usize - address)
             .cast::<RootWithBody<F>>();
+        let fiber = Fiber::new(stack.bottom().as_ptr(), top);
         let first = Root {
+            fiber,
             drop_body: drop_body::<F>,
         };
         // SAFETY: the range is aligned, and inside of the stack, which is ours alone (trait Stack), as just asserted.
@@ -240,15 +244,20 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     /// It is not done, and `word` is what the place where it stopped expects at this signal.
     #[inline(always)]
     unsafe fn switch(&mut self, word: Word, signal: usize) -> (StackPointer, Word, usize) {
-        let root = self.root.as_ptr().cast();
-        match &mut self.float {
+        let (pointer, root) = (self.pointer, self.root.as_ptr().cast());
+        // SAFETY: the root lies on our stack, and nobody changes it while the coroutine lives.
+        let fiber = &unsafe { self.root.as_ref() }.fiber;
+        let float = &mut self.float;
+        let left = fiber.resume(|| match float {
             // SAFETY: the pointer is from `prepare` or the latest switch, and `&mut self` uses it alone.
-            None => unsafe { arch::resume(self.pointer, root, word, signal) },
+            None => unsafe { arch::resume(pointer, root, word, signal) },
             // SAFETY: as above.
-            Some(float) => unsafe {
-                arch::resume_with_float(self.pointer, root, word, signal, float)
-            },
+            Some(float) => unsafe { arch::resume_with_float(pointer, root, word, signal, float) },
+        });
+        if left.0.is_null() {
+            fiber.done();
         }
+        left
     }
 
     /// Returns whether the body has ended, by returning, by a panic, or by being unwound.
@@ -318,7 +327,9 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         if !self.is_started() {
             self.pointer = ptr::null_mut();
             // SAFETY: the root lies on our stack.
-            let drop_body = unsafe { self.root.as_ref() }.drop_body;
+            let root = unsafe { self.root.as_ref() };
+            root.fiber.done();
+            let drop_body = root.drop_body;
             // SAFETY: the body never ran, and is dropped once, as the coroutine counts as done now.
             unsafe { drop_body(self.root) };
             return;
@@ -426,9 +437,14 @@ where
 {
     // SAFETY: the first word is a parcel of an `Input`: a coroutine that never ran is not resumed to be unwound.
     let input = unsafe { receive::<Input>(word) };
-    // SAFETY: the body is where `with_stack_unchecked` put it, and is taken once, as this function runs once.
-    let body = unsafe { ptr::read(root.cast::<RootWithBody<F>>()) }.body;
+    // SAFETY: `with_stack_unchecked` has put it there, and nobody changes it while the coroutine lives.
+    let root = unsafe { &*root.cast::<RootWithBody<F>>() };
+    let fiber = &root.root.fiber;
+    fiber.entered();
+    // SAFETY: the body is taken once, as this function runs once.
+    let body = unsafe { ptr::read(&root.body) };
     let yielder = Yielder {
+        fiber,
         resumer: Cell::new(resumer),
         in_panic: Cell::new(thread::panicking()),
         _types: PhantomData,
@@ -437,6 +453,7 @@ where
         ManuallyDrop::into_inner(body)(&yielder, input)
     }));
     let resumer = yielder.resumer.get();
+    fiber.finishing();
     match outcome {
         Ok(value) => {
             let parcel = Parcel::new(value);
@@ -469,6 +486,7 @@ where
 pub struct Yielder<Input, Yield> {
     /// Null while the coroutine is suspended.
     resumer: Cell<StackPointer>,
+    fiber: *const Fiber,
     /// Whether the resumer was unwinding from a panic when it resumed.
     in_panic: Cell<bool>,
     _types: PhantomData<fn(Yield) -> Input>,
@@ -496,11 +514,14 @@ impl<Input, Yield> Yielder<Input, Yield> {
             not_running();
         }
         let parcel = Parcel::new(value);
+        // SAFETY: the root of a coroutine outlives its frames, which hold the yielder.
+        let fiber = unsafe { &*self.fiber };
         // SAFETY: `resumer` is from the latest switch here and is used once, as the cell was emptied. The coroutine runs
         // on this thread (a yielder is not Sync), and whatever runs now was resumed by it, directly or not: so going to
         // its resumer leaves a chain of frames that nobody else can resume, for each handle in it is mutably borrowed by
         // the `resume` below. The resumer takes the parcel's content out before it resumes again.
-        let (resumer, word, signal) = unsafe { arch::suspend(resumer, parcel.word()) };
+        let (resumer, word, signal) =
+            fiber.suspend(|| unsafe { arch::suspend(resumer, parcel.word()) });
         self.resumer.set(resumer);
         if signal != GO_ON {
             self.signalled(signal);

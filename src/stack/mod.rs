@@ -8,6 +8,7 @@
 //! | `pool.rs` | stacks between two uses |
 //! | `overflow.rs` | the signal handler that names the stack that overflowed |
 //! | `switch.rs` | running a function on another stack, and knowing how much is left |
+//! | `annotate.rs` | telling Valgrind and the leak checker of stacks |
 //! | `usage.rs` | how much of a stack was used |
 //!
 //! # Sizes
@@ -24,6 +25,7 @@
 //! call `mlockall` and for tests. Rust functions touch every page of a large frame in turn, so that they meet the
 //! guard; a C function built without `-fstack-clash-protection` may step over it.
 
+mod annotate;
 mod guard;
 pub(crate) mod overflow;
 mod pool;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::annotate;
 use super::slab::{Shape, Slab, Slot};
 
 /// Stacks of one shape that an OS thread keeps for itself.
@@ -116,6 +117,9 @@ pub(super) fn acquire(shape: Shape) -> io::Result<Slot> {
     };
     // The system call is made without the lock.
     let guarded = slot.guard();
+    if guarded.is_ok() {
+        annotate::made(slot.bottom(), slot.top());
+    }
     let mut pool = pool();
     let class = pool.entry(shape).or_default();
     match guarded {

@@ -8,6 +8,7 @@ use std::ptr;
 use std::thread;
 
 use super::{DefaultStack, Stack, overflow, slab};
+use crate::arch::fiber::Fiber;
 use crate::arch::{self, StackPointer, Word};
 
 /// Size in bytes of the stacks that [`ensure`] takes, unless more is asked for: 1 MiB.
@@ -37,41 +38,45 @@ where
     F: FnOnce() -> T,
 {
     overflow::protect_thread();
+    let root = stack.top().as_ptr();
+    let fiber = Fiber::new(stack.bottom().as_ptr(), root);
     let mut call = Call {
         f: ManuallyDrop::new(f),
         outcome: None,
+        fiber: &fiber,
     };
     let word = MaybeUninit::new((&raw mut call).cast());
-    let root = stack.top().as_ptr();
     // SAFETY: the top of a stack is aligned to 16, and what is below it is ours alone for the time of the borrow.
     let pointer = unsafe { arch::prepare(root, run::<F, T>) };
     // SAFETY: the pointer is from `prepare`, and used once; `run` does not suspend, and `call` outlives it.
-    unsafe { arch::resume(pointer, root, word, 0) };
-    match call
-        .outcome
-        .expect("a call on another stack has left its outcome")
-    {
-        Ok(value) => value,
-        Err(payload) => resume_unwind(payload),
+    fiber.resume(|| unsafe { arch::resume(pointer, root, word, 0) });
+    fiber.done();
+    match call.outcome {
+        Some(Ok(value)) => value,
+        Some(Err(payload)) => resume_unwind(payload),
+        None => unreachable!("a call on another stack leaves its outcome"),
     }
 }
 
 /// A function to be called on another stack; lies in the caller's frame.
-struct Call<F, T> {
+struct Call<'a, F, T> {
     f: ManuallyDrop<F>,
     outcome: Option<thread::Result<T>>,
+    fiber: &'a Fiber,
 }
 
 /// # Safety
 /// Called by the `.S` on the first resume, with a word that points to a `Call<F, T>` whose `f` is there.
 unsafe extern "C" fn run<F: FnOnce() -> T, T>(word: Word, resumer: StackPointer, _: *mut u8) -> ! {
     // SAFETY: passed on: the word is initialised,
-    let call = unsafe { word.assume_init() }.cast::<Call<F, T>>();
+    let call = unsafe { word.assume_init() }.cast::<Call<'_, F, T>>();
     // SAFETY: and points to a call whose owner waits in `resume`.
     let call = unsafe { &mut *call };
+    call.fiber.entered();
     // SAFETY: this function runs once for a call.
     let f = unsafe { ManuallyDrop::take(&mut call.f) };
     call.outcome = Some(catch_unwind(AssertUnwindSafe(f)));
+    call.fiber.finishing();
     // SAFETY: the resumer is the one of this first resume; nothing is left on this stack.
     unsafe { arch::finish(resumer, MaybeUninit::uninit(), 0) }
 }
