@@ -89,6 +89,7 @@ impl Fiber {
 #[cfg(feature = "asan")]
 unsafe extern "C" {
     fn __sanitizer_start_switch_fiber(fake: *mut *mut c_void, bottom: *const c_void, size: usize);
+    fn __asan_unpoison_memory_region(start: *const c_void, size: usize);
     fn __sanitizer_finish_switch_fiber(
         fake: *mut c_void,
         bottom: *mut *const c_void,
@@ -96,11 +97,12 @@ unsafe extern "C" {
     );
 }
 
-/// The bounds of the two stacks of a switch.
+/// The bounds of the two stacks of a switch. That of the coroutine's side is not always its own: a coroutine may be suspended by
+/// another one that it has resumed.
 #[cfg(feature = "asan")]
 struct AddressFiber {
-    bottom: *const c_void,
-    size: usize,
+    bottom: Cell<*const c_void>,
+    size: Cell<usize>,
     resumer_bottom: Cell<*const c_void>,
     resumer_size: Cell<usize>,
 }
@@ -108,9 +110,13 @@ struct AddressFiber {
 #[cfg(feature = "asan")]
 impl AddressFiber {
     fn new(bottom: *const u8, top: *const u8) -> AddressFiber {
+        let size = top as usize - bottom as usize;
+        // SAFETY: the stack is free. Whoever used it last has left it without returning from its first function, whose frame
+        // is still marked.
+        unsafe { __asan_unpoison_memory_region(bottom.cast(), size) };
         AddressFiber {
-            bottom: bottom.cast(),
-            size: top as usize - bottom as usize,
+            bottom: Cell::new(bottom.cast()),
+            size: Cell::new(size),
             resumer_bottom: Cell::new(ptr::null()),
             resumer_size: Cell::new(0),
         }
@@ -119,13 +125,14 @@ impl AddressFiber {
     #[inline(always)]
     fn leave_resumer(&self, fake: &mut *mut c_void) {
         // SAFETY: announces the switch that follows, to a stack with these bounds.
-        unsafe { __sanitizer_start_switch_fiber(fake, self.bottom, self.size) };
+        unsafe { __sanitizer_start_switch_fiber(fake, self.bottom.get(), self.size.get()) };
     }
 
     #[inline(always)]
     fn enter_resumer(&self, fake: *mut c_void) {
-        // SAFETY: ends the switch back; `fake` is what leaving stored.
-        unsafe { __sanitizer_finish_switch_fiber(fake, ptr::null_mut(), ptr::null_mut()) };
+        let (bottom, size) = (self.bottom.as_ptr(), self.size.as_ptr());
+        // SAFETY: ends the switch back; `fake` is what leaving stored; the cells take the bounds of the stack that was left.
+        unsafe { __sanitizer_finish_switch_fiber(fake, bottom, size) };
     }
 
     /// A null `fake` says that it leaves for good.
@@ -152,10 +159,11 @@ unsafe extern "C" {
     fn __tsan_switch_to_fiber(fiber: *mut c_void, flags: u32);
 }
 
-/// The fibers of the two stacks of a switch.
+/// The fibers of the two stacks of a switch, and its own.
 #[cfg(feature = "tsan")]
 struct ThreadFiber {
     own: *mut c_void,
+    suspended: Cell<*mut c_void>,
     resumer: Cell<*mut c_void>,
 }
 
@@ -166,6 +174,7 @@ impl ThreadFiber {
         let own = unsafe { __tsan_create_fiber(0) };
         ThreadFiber {
             own,
+            suspended: Cell::new(own),
             resumer: Cell::new(ptr::null_mut()),
         }
     }
@@ -175,11 +184,13 @@ impl ThreadFiber {
         // SAFETY: only asks.
         self.resumer.set(unsafe { __tsan_get_current_fiber() });
         // SAFETY: announces the switch that follows. Flag 0: what was done before happens before what is done there.
-        unsafe { __tsan_switch_to_fiber(self.own, 0) };
+        unsafe { __tsan_switch_to_fiber(self.suspended.get(), 0) };
     }
 
     #[inline(always)]
     fn leave_coroutine(&self) {
+        // SAFETY: only asks.
+        self.suspended.set(unsafe { __tsan_get_current_fiber() });
         // SAFETY: as above; the resumer's fiber exists, as it waits for this switch.
         unsafe { __tsan_switch_to_fiber(self.resumer.get(), 0) };
     }

@@ -42,8 +42,13 @@ pub use pool::{Stats, stats};
 use slab::{Shape, Slot};
 pub use switch::{ensure, on_stack, remaining};
 
-/// Size in bytes of a stack when nothing else is asked for: 128 KiB.
-pub const DEFAULT_SIZE: usize = 128 * 1024;
+/// Size in bytes of a stack when nothing else is asked for: 128 KiB; four times that with the feature `asan`, as the
+/// sanitizer makes frames larger.
+pub const DEFAULT_SIZE: usize = if cfg!(feature = "asan") {
+    512 * 1024
+} else {
+    128 * 1024
+};
 
 /// The least size in bytes of a [`DefaultStack`]: 16 KiB, or one page where pages are larger.
 pub const MIN_SIZE: usize = 16 * 1024;
