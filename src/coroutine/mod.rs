@@ -100,14 +100,11 @@ struct RootWithBody<F> {
     body: ManuallyDrop<F>,
 }
 
-/// What a resume signals to the coroutine: go on.
-const GO_ON: usize = 0;
+/// What a resume signals to the coroutine, as a sum: leave by unwinding, rather than go on.
+const UNWIND: usize = 1;
 
-/// Go on; the resumer is unwinding from a panic.
-const GO_ON_IN_PANIC: usize = 1;
-
-/// Leave by unwinding.
-const UNWIND: usize = 2;
+/// The resumer is unwinding from a panic.
+const IN_PANIC: usize = 2;
 
 /// What a coroutine signals at its end: the word is a parcel of its value.
 const RETURNED: usize = 0;
@@ -217,11 +214,7 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
             resumed_when_done();
         }
         let parcel = Parcel::new(input);
-        let signal = if thread::panicking() {
-            GO_ON_IN_PANIC
-        } else {
-            GO_ON
-        };
+        let signal = panic_signal();
         // SAFETY: `pointer` is not null, as just seen; the coroutine takes the parcel's content out before it suspends
         // (`entry`, `suspend`).
         let (pointer, word, ending) = unsafe { self.switch(parcel.word(), signal) };
@@ -339,7 +332,8 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         }
         for _ in 0..UNWIND_ATTEMPTS {
             // SAFETY: the coroutine is not done; at this signal `suspend` unwinds and does not look at the word.
-            let (pointer, word, ending) = unsafe { self.switch(Word::uninit(), UNWIND) };
+            let (pointer, word, ending) =
+                unsafe { self.switch(Word::uninit(), UNWIND | panic_signal()) };
             self.pointer = pointer;
             if pointer.is_null() {
                 // SAFETY: as in `resume`.
@@ -360,6 +354,11 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     pub unsafe fn abandon(&mut self) {
         self.pointer = ptr::null_mut();
     }
+}
+
+#[inline(always)]
+fn panic_signal() -> usize {
+    if thread::panicking() { IN_PANIC } else { 0 }
 }
 
 /// Drops what a coroutine that was being unwound ended with.
@@ -523,22 +522,12 @@ impl<Input, Yield> Yielder<Input, Yield> {
         let (resumer, word, signal) =
             fiber.suspend(|| unsafe { arch::suspend(resumer, parcel.word()) });
         self.resumer.set(resumer);
-        if signal != GO_ON {
-            self.signalled(signal);
-        } else {
-            self.in_panic.set(false);
+        self.in_panic.set(signal & IN_PANIC != 0);
+        if signal & UNWIND != 0 {
+            force_unwind();
         }
         // SAFETY: without the signal to unwind the word is a parcel of an `Input` from `resume`, which waits with it.
         unsafe { receive(word) }
-    }
-
-    #[cold]
-    fn signalled(&self, signal: usize) {
-        if signal == UNWIND {
-            self.in_panic.set(false);
-            resume_unwind(Box::new(ForcedUnwind));
-        }
-        self.in_panic.set(true);
     }
 }
 
@@ -552,6 +541,12 @@ impl<Input, Yield> fmt::Debug for Yielder<Input, Yield> {
 #[inline(never)]
 fn not_running() -> ! {
     panic!("suspended through the yielder of a coroutine that is not running");
+}
+
+#[cold]
+#[inline(never)]
+fn force_unwind() -> ! {
+    resume_unwind(Box::new(ForcedUnwind))
 }
 
 #[cold]
