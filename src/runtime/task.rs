@@ -11,7 +11,7 @@
 //! | `state` | anybody |
 //! | `home` | written by the worker that starts it, once; read by those who found the task parked |
 //! | `next` | the holder of the `Runnable`, while it is in an inbox |
-//! | `stage`, `yielder`, `stack_top` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
+//! | `stage`, `yielder`, `stack_bottom` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
 //!
 //! # States
 //!
@@ -73,8 +73,8 @@ pub(crate) struct Task {
     pub(super) next: AtomicPtr<Task>,
     stage: UnsafeCell<Stage>,
     yielder: Cell<*const Yielder<(), Suspension>>,
-    /// Where its stack ends, once it has one: tells the overflow handler whose it is.
-    stack_top: Cell<usize>,
+    /// Where its stack begins, once it has one: tells the overflow handler whose it is.
+    stack_bottom: Cell<usize>,
 }
 
 enum Stage {
@@ -84,7 +84,7 @@ enum Stage {
     Finished,
 }
 
-// SAFETY: `stage`, `yielder` and `stack_top` are touched by the holder of the `Runnable` only, of which there is one. Before the first run
+// SAFETY: `stage`, `yielder` and `stack_bottom` are touched by the holder of the `Runnable` only, of which there is one. Before the first run
 // the stage holds a body that is Send; afterwards a `Runnable` is only ever run by the home worker (`Runnable::schedule`),
 // so the coroutine stays on its OS thread. All else is Sync.
 unsafe impl Sync for Task {}
@@ -110,7 +110,7 @@ impl Task {
             next: AtomicPtr::new(ptr::null_mut()),
             stage: UnsafeCell::new(Stage::Fresh(body)),
             yielder: Cell::new(ptr::null()),
-            stack_top: Cell::new(0),
+            stack_bottom: Cell::new(0),
         });
         let runnable = Runnable { task: task.clone() };
         (task, runnable)
@@ -173,7 +173,7 @@ impl Task {
 
     /// Returns whether these are the addresses of the stack that the task has started on.
     pub(super) fn starts_in(&self, stack: &Range<usize>) -> bool {
-        stack.contains(&self.stack_top.get())
+        stack.contains(&self.stack_bottom.get())
     }
 }
 
@@ -191,10 +191,6 @@ pub(super) enum After {
 }
 
 impl Runnable {
-    pub(super) fn task(&self) -> &Arc<Task> {
-        &self.task
-    }
-
     /// Gives the right up, keeping the task's count for [`recover`](Runnable::recover).
     fn give_up(self) -> *const Task {
         self.into_raw()
@@ -245,12 +241,18 @@ impl Runnable {
             match DefaultStack::new(self.task.stack_size) {
                 Ok(stack) => self.start(body, stack, worker.index()),
                 Err(error) => {
+                    // On the worker's own stack, where no green thread runs: what blocks there, blocks the worker.
                     body(Err(error));
                     return After::Gone;
                 }
             }
         }
-        match self.resume() {
+        // SAFETY: this `Runnable` keeps the task alive while it runs, after which it is not the current one any more.
+        unsafe { worker.set_current(Arc::as_ptr(&self.task)) };
+        let result = self.resume();
+        // SAFETY: null is always right.
+        unsafe { worker.set_current(ptr::null()) };
+        match result {
             CoroutineResult::Yield(Suspension::Yield) => After::Again(self),
             CoroutineResult::Yield(Suspension::Park) => self.park(),
             CoroutineResult::Return(()) => {
@@ -279,7 +281,7 @@ impl Runnable {
 
     fn start(&mut self, body: Body, stack: DefaultStack, home: usize) {
         self.task.home.store(home, Ordering::Relaxed);
-        self.task.stack_top.set(stack.top().as_ptr() as usize);
+        self.task.stack_bottom.set(stack.bottom().as_ptr() as usize);
         let task = Arc::as_ptr(&self.task);
         let coroutine =
             Coroutine::with_stack(stack, move |yielder: &Yielder<(), Suspension>, ()| {

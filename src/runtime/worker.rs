@@ -54,7 +54,7 @@ pub(crate) fn current() -> Option<&'static Worker> {
 /// keep it alive by being there; it is not to be stored.
 pub(crate) fn current_green() -> Option<(&'static Worker, &'static Task)> {
     let worker = current()?;
-    // SAFETY: `current` is set from a live `Runnable` while its green thread runs, and null otherwise.
+    // SAFETY: `current` is null or alive (`set_current`).
     let task = unsafe { worker.current.get().as_ref() }?;
     Some((worker, task))
 }
@@ -114,6 +114,14 @@ impl Worker {
         }
     }
 
+    /// Notes which green thread runs from now on; null for none.
+    ///
+    /// # Safety
+    /// `task` is null, or from `Arc::as_ptr` and alive until the next call.
+    pub(super) unsafe fn set_current(&self, task: *const Task) {
+        self.current.set(task);
+    }
+
     pub(super) fn index(&self) -> usize {
         self.index
     }
@@ -157,10 +165,7 @@ impl Worker {
     }
 
     fn take_turn(&self, runnable: Runnable) {
-        self.current.set(Arc::as_ptr(runnable.task()));
-        let after = runnable.run(self);
-        self.current.set(ptr::null());
-        if let After::Again(runnable) = after {
+        if let After::Again(runnable) = runnable.run(self) {
             self.push_local(runnable);
         }
         let turns = self.turns.get().wrapping_add(1);
@@ -229,7 +234,7 @@ impl Worker {
         if task.is_null() {
             return None;
         }
-        // SAFETY: the pointer is from `Arc::as_ptr`, and the `Runnable` that runs holds a count.
+        // SAFETY: the pointer is from `Arc::as_ptr` and alive (`set_current`).
         unsafe { Arc::increment_strong_count(task) };
         // SAFETY: the count was just added.
         Some(unsafe { Arc::from_raw(task) })
