@@ -107,9 +107,8 @@ impl Worker {
         }));
         WORKER.set(Some(worker));
         loop {
-            match worker.next() {
-                Some(runnable) => worker.take_turn(runnable),
-                None => worker.idle(),
+            if let Some(runnable) = worker.next().or_else(|| worker.idle()) {
+                worker.take_turn(runnable);
             }
         }
     }
@@ -184,8 +183,8 @@ impl Worker {
         }
     }
 
-    /// Sleeps until something happens, then helps to search if it was woken for that.
-    fn idle(&self) {
+    /// Sleeps until something happens, then searches if it was woken for that.
+    fn idle(&self) -> Option<Runnable> {
         let idle = &self.shared.idle;
         idle.enter(self.index);
         self.remote().reactor.sleep(
@@ -193,15 +192,16 @@ impl Worker {
             || self.timers.borrow().until_next(),
             &mut self.events.borrow_mut(),
         );
-        if idle.leave(self.index) {
-            let found = self.shared.steal(self.index, &self.fresh);
-            idle.end_search();
-            if let Some(runnable) = found {
-                self.fresh.push(runnable);
-                self.shared.wake_searcher();
-            }
-        }
         self.fire_timers();
+        if !idle.leave(self.index) {
+            return None;
+        }
+        let found = self.shared.steal(self.index, &self.fresh);
+        idle.end_search();
+        if found.is_some() {
+            self.shared.wake_searcher();
+        }
+        found
     }
 
     fn fire_timers(&self) {

@@ -1,0 +1,40 @@
+//! What several test programs share.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::time::Duration;
+
+pub(crate) mod child;
+#[cfg(feature = "runtime")]
+pub(crate) mod net;
+pub(crate) mod random;
+#[cfg(feature = "runtime")]
+pub(crate) mod threads;
+
+/// After this a test is taken for hung and fails. It decides no test that passes.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// The full name of a test, which a case makes longer.
+pub(crate) fn full_name(context: &rstest::Context) -> String {
+    match (context.case, context.description) {
+        (Some(case), Some(description)) => {
+            // Counted from 0 here, from 1 in the name.
+            format!("{}::case_{}_{description}", context.name, case + 1)
+        }
+        _ => context.name.to_owned(),
+    }
+}
+
+/// Runs `body` in a process whose runtime has this many workers, and checks that it ends well.
+#[track_caller]
+pub(crate) fn with_workers(workers: usize, context: &rstest::Context, body: impl FnOnce()) {
+    let environment = [("CORDE_WORKERS", &*workers.to_string())];
+    child::run(&full_name(context), &environment, body).assert_success();
+}
+
+/// How often stress tests repeat their rounds: `CORDE_STRESS` times what is quick.
+pub(crate) fn stress() -> u64 {
+    match std::env::var("CORDE_STRESS") {
+        Ok(factor) => factor.parse().expect("CORDE_STRESS is a number"),
+        Err(_) => 1,
+    }
+}
