@@ -339,6 +339,8 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
                 // SAFETY: as in `resume`.
                 return unsafe { discard_ending::<Return>(word, ending) };
             }
+            // SAFETY: as in `resume`: it caught the unwind and has suspended again, with a value that nobody wants.
+            drop(unsafe { receive::<Yield>(word) });
         }
         give_up("a coroutine suspended too often while it was being unwound");
     }
@@ -499,7 +501,9 @@ impl<Input, Yield> Yielder<Input, Yield> {
     /// # Panics
     ///
     /// If the coroutine is itself unwinding, that is when a destructor suspends: std counts panics by OS thread, and whatever
-    /// would run meanwhile would count as panicking. (A panic in a destructor that does not catch it aborts.)
+    /// would run meanwhile would count as panicking. (A panic in a destructor that does not catch it aborts.) One case goes unseen,
+    /// because std tells whether an OS thread is panicking but not how often: that of a coroutine which was resumed by a
+    /// destructor of a panicking thread and has then panicked itself.
     ///
     /// If the coroutine is not running. (A reference to a yielder that was smuggled out through a scoped thread-local can
     /// be used while its coroutine is suspended.)

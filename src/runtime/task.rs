@@ -165,7 +165,7 @@ impl Task {
     /// Says whose stack overflowed.
     pub(super) fn describe(&self, line: &mut Line) {
         line.text("green thread '");
-        line.text(self.name.as_deref().unwrap_or("<unnamed>"));
+        line.name(self.name.as_deref().unwrap_or("<unnamed>"));
         line.text("' (id ");
         line.number(self.id.as_u64().get());
         line.text(")");

@@ -90,11 +90,13 @@ fn replace_handler(signal: c_int, new: Option<Handler>) -> libc::sigaction {
 extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes valid information with SA_SIGINFO.
     let information = unsafe { &*info };
-    // SAFETY: both signals carry an address.
+    // Otherwise a process has sent it: there is no address, and it does not come again by itself.
+    let is_fault = information.si_code > 0;
+    // SAFETY: where the signal carries no address, this reads the bytes in its place, which the kernel has set, too.
     let address = unsafe { information.si_addr() } as usize;
     match slab::find_guard(address) {
-        Some(overflow) => report(&overflow),
-        None => pass_on(signal, info, context),
+        Some(overflow) if is_fault => report(&overflow),
+        _ => pass_on(signal, info, context, is_fault),
     }
 }
 
@@ -121,7 +123,7 @@ fn report(overflow: &slab::Overflow) -> ! {
     unsafe { libc::abort() }
 }
 
-fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void, is_fault: bool) {
     // Not set yet: the fault came between installing and remembering. Without a previous handler the default is right.
     let previous = PREVIOUS
         .get()
@@ -142,15 +144,24 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void
                 handler(signal);
             }
         }
+        Some(action) if action.sa_sigaction == libc::SIG_IGN && !is_fault => {}
         // A fault cannot be ignored: on return it happens again, and the default action ends the process.
         _ => {
             // SAFETY: zero is a valid sigaction and means SIG_DFL.
             let default: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
             // SAFETY: the action is valid; sigaction is async-signal-safe.
             unsafe { libc::sigaction(signal, &default, ptr::null_mut()) };
+            if !is_fault {
+                // SAFETY: raise is async-signal-safe; the signal is taken when this handler returns.
+                unsafe { libc::raise(signal) };
+            }
         }
     }
 }
+
+/// Characters of a green thread's name that a report shows at most.
+#[cfg(feature = "runtime")]
+const MAX_NAME: usize = 64;
 
 /// A line of text built without allocating; what does not fit is cut off.
 pub(crate) struct Line {
@@ -172,6 +183,19 @@ impl Line {
             if let Some(place) = self.bytes.get_mut(self.len) {
                 *place = byte;
                 self.len += 1;
+            }
+        }
+    }
+
+    /// Appends a name, on one line and not at such length that the rest finds no room.
+    #[cfg(feature = "runtime")]
+    pub(crate) fn name(&mut self, name: &str) {
+        for (shown, character) in name.chars().enumerate() {
+            let mut bytes = [0; 4];
+            match character {
+                _ if shown == MAX_NAME => return self.text("..."),
+                _ if character.is_control() => self.text("?"),
+                _ => self.text(character.encode_utf8(&mut bytes)),
             }
         }
     }
