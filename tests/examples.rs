@@ -2,9 +2,10 @@
 #![cfg(feature = "runtime")]
 
 use std::env;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -113,6 +114,26 @@ mod echo {
     /// Each worker takes two file descriptors.
     const FEW_FILES: &str = "ulimit -n 32; CORDE_WORKERS=2 exec \"$0\" 127.0.0.1:0";
 
+    static PATTERN: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..30_011).map(|place| (place % 251) as u8).collect());
+
+    /// Sends the pattern over and over until no more can be sent, as nobody reads; returns how many bytes that were.
+    fn send_until_full(mut stream: &TcpStream) -> usize {
+        stream
+            .set_write_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        let mut sent = 0;
+        loop {
+            match stream.write(&PATTERN[sent % PATTERN.len()..]) {
+                Ok(count) => sent += count,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    return sent;
+                }
+            }
+        }
+    }
+
     /// Sends `message` and checks that it comes back.
     #[track_caller]
     fn exchange(mut stream: &TcpStream, message: &[u8]) {
@@ -125,7 +146,7 @@ mod echo {
     #[test]
     fn sends_every_byte_back_and_then_closes() {
         let server = Server::start("echo");
-        let message: Vec<u8> = (0..3_000_000).map(|place| (place % 251) as u8).collect();
+        let message = PATTERN.repeat(100);
         let mut stream = server.connect();
         let mut writer = stream.try_clone().unwrap();
         let mut answer = Vec::new();
@@ -137,6 +158,20 @@ mod echo {
             stream.read_to_end(&mut answer).unwrap();
         });
         assert!(answer == message, "the echo differs from the message");
+    }
+
+    #[test]
+    fn sends_every_byte_back_to_a_client_that_reads_late() {
+        let server = Server::start("echo");
+        let mut stream = server.connect();
+        let sent = send_until_full(&stream);
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer.len(), sent);
+        for part in answer.chunks(PATTERN.len()) {
+            assert!(part == &PATTERN[..part.len()], "the echo differs");
+        }
     }
 
     #[test]
@@ -171,14 +206,15 @@ mod echo {
     #[test]
     fn ends_cleanly_on_ctrl_c_while_a_peer_does_not_read() {
         let mut server = Server::start("echo");
-        let mut stream = server.connect();
-        stream
-            .set_write_timeout(Some(Duration::from_millis(100)))
-            .unwrap();
-        // When no more can be sent, the server waits in a write as well.
-        while stream.write(&[0; 64 * 1024]).is_ok() {}
+        let stream = server.connect();
+        send_until_full(&stream);
         server.interrupt();
+        let summary = server.stdout.recv_timeout(LIMIT).unwrap();
+        assert!(summary.starts_with("served 1 connections, "), "{summary}");
         assert_eq!(server.wait().code(), Some(0));
+        // The write that did not get on ended before the process did.
+        let error = server.stderr.recv_timeout(LIMIT).unwrap();
+        assert!(error.starts_with("connection 0: "), "{error}");
     }
 
     #[test]
