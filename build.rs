@@ -9,9 +9,10 @@ const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 fn main() {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let family = env::var("CARGO_CFG_TARGET_FAMILY").unwrap_or_default();
-    if !ARCHITECTURES.contains(&arch.as_str()) || family != "unix" {
+    let width = env::var("CARGO_CFG_TARGET_POINTER_WIDTH").unwrap_or_default();
+    if !ARCHITECTURES.contains(&arch.as_str()) || family != "unix" || width != "64" {
         fail(&format!(
-            "corde does not support this target: it runs on x86_64 and aarch64 Unix, not on {}",
+            "corde does not support this target: it runs on 64-bit x86_64 and aarch64 Unix, not on {}",
             env::var("TARGET").unwrap_or_default()
         ));
     }
@@ -26,7 +27,11 @@ fn main() {
     let assembled = cc::Build::new()
         .file(&source)
         .define("CORDE_PREFIX", prefix.as_str())
+        // The library is named where its functions are declared.
+        .cargo_metadata(false)
         .try_compile("corde_switch");
+    let output = env::var("OUT_DIR").unwrap_or_default();
+    println!("cargo::rustc-link-search=native={output}");
     if let Err(error) = assembled {
         fail(&format!(
             "corde could not assemble {source}: it needs a C compiler \

@@ -58,11 +58,11 @@
 
 #if defined(__APPLE__)
 # define SYMBOL(name) GLUE(_, GLUE(CORDE_PREFIX, name))
-# define FUNCTION(name) .private_extern SYMBOL(name)
+# define FUNCTION(name)
 # define END(name)
 #else
 # define SYMBOL(name) GLUE(CORDE_PREFIX, name)
-# define FUNCTION(name) .hidden SYMBOL(name); .type SYMBOL(name), %function
+# define FUNCTION(name) .protected SYMBOL(name); .type SYMBOL(name), %function
 # define END(name) .size SYMBOL(name), . - SYMBOL(name)
 #endif
 
@@ -146,11 +146,11 @@ SYMBOL(suspend):
     FUNCTION(finish)
 SYMBOL(finish):
     .cfi_startproc
-    BTI_C
     .cfi_def_cfa x1, 32             /* the frame that `resume` left behind */
     .cfi_offset x29, -32
     .cfi_offset x30, -24
     .cfi_offset x19, -16
+    BTI_C
     mov sp, x1
     .cfi_def_cfa_register sp
     mov x1, xzr                     /* no stack pointer: there is nothing to resume any more */

@@ -55,11 +55,11 @@
 
 #if defined(__APPLE__)
 # define SYMBOL(name) GLUE(_, GLUE(CORDE_PREFIX, name))
-# define FUNCTION(name) .private_extern SYMBOL(name)
+# define FUNCTION(name)
 # define END(name)
 #else
 # define SYMBOL(name) GLUE(CORDE_PREFIX, name)
-# define FUNCTION(name) .hidden SYMBOL(name); .type SYMBOL(name), @function
+# define FUNCTION(name) .protected SYMBOL(name); .type SYMBOL(name), @function
 # define END(name) .size SYMBOL(name), . - SYMBOL(name)
 #endif
 

@@ -60,6 +60,7 @@
 
 mod arch;
 pub mod coroutine;
+mod report;
 pub mod stack;
 
 #[cfg(feature = "runtime")]

@@ -78,6 +78,40 @@ fn yielding_threads_take_turns(#[context] context: Context) {
 }
 
 #[rstest]
+fn threads_woken_from_outside_run_in_the_order_of_waking(#[context] context: Context) {
+    const THREADS: usize = 20;
+    with_workers(1, &context, || {
+        corde::run(|| {
+            let order = Arc::new(Mutex::new(Vec::new()));
+            let parked = Arc::new(AtomicUsize::new(0));
+            let threads: Vec<_> = (0..THREADS)
+                .map(|i| {
+                    let (order, parked) = (order.clone(), parked.clone());
+                    thread::spawn(move || {
+                        parked.fetch_add(1, Ordering::Relaxed);
+                        thread::park();
+                        order.lock().unwrap().push(i);
+                    })
+                })
+                .collect();
+            wait_until(|| parked.load(Ordering::Relaxed) == THREADS);
+            // The worker is busy here while all of them are woken, the last one first.
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let threads = threads.iter().rev();
+                    threads.for_each(|thread| thread.thread().unpark());
+                });
+            });
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            let order = order.lock().unwrap();
+            assert!(order.iter().copied().eq((0..THREADS).rev()), "{order:?}");
+        });
+    });
+}
+
+#[rstest]
 fn a_yield_lets_a_fresh_thread_run(#[context] context: Context) {
     with_workers(1, &context, || {
         corde::run(|| {

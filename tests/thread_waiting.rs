@@ -214,37 +214,44 @@ fn sleep_lasts_at_least_its_duration(
     });
 }
 
+/// On one worker, which looks at its timers at each deadline, or when it has been busy until all have passed.
 #[rstest]
-fn sleepers_wake_in_the_order_of_their_deadlines(#[context] context: Context) {
+#[case::one_by_one(false)]
+#[case::all_at_once(true)]
+fn sleepers_wake_in_the_order_of_their_deadlines(#[context] context: Context, #[case] busy: bool) {
     const STEPS: [u32; 8] = [5, 2, 7, 0, 3, 6, 1, 4];
     const STEP: Duration = Duration::from_millis(5);
 
     let body = || {
         let woken = Arc::new(Mutex::new(Vec::new()));
-        let threads: Vec<_> = STEPS
-            .into_iter()
-            .map(|steps| {
-                let woken = woken.clone();
+        let starts = Arc::new(Mutex::new(Vec::new()));
+        let threads: Vec<_> = (0..STEPS.len())
+            .map(|i| {
+                let (woken, starts) = (woken.clone(), starts.clone());
                 thread::spawn(move || {
-                    let before = Instant::now();
-                    thread::sleep(STEP * steps);
-                    woken.lock().unwrap().push(steps);
-                    before
+                    starts.lock().unwrap().push(Instant::now());
+                    thread::sleep(STEP * STEPS[i]);
+                    woken.lock().unwrap().push(i);
                 })
             })
             .collect();
-        let befores = threads.into_iter().map(|thread| thread.join().unwrap());
-        // On one worker they start one after the other: each has its deadline set before the next one looks at the clock.
-        let starts: Vec<_> = befores.collect();
+        // They start one after the other: each has its deadline set before the next one looks at the clock.
+        wait_until(|| starts.lock().unwrap().len() == STEPS.len());
+        let mut starts = starts.lock().unwrap().clone();
+        starts.push(Instant::now());
         let earliest = |i: usize| starts[i] + STEP * STEPS[i];
-        let latest = |i: usize| starts.get(i + 1).map(|&start| start + STEP * STEPS[i]);
-        let place = |steps| STEPS.iter().position(|&other| other == steps).unwrap();
+        let latest = |i: usize| starts[i + 1] + STEP * STEPS[i];
+        if busy {
+            spin_until(|| (0..STEPS.len()).all(|i| latest(i) < Instant::now()));
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
         let woken = woken.lock().unwrap();
         assert_eq!(woken.len(), STEPS.len());
         for (nth, &sooner) in woken.iter().enumerate() {
             for &later in &woken[nth + 1..] {
-                let (sooner, later) = (place(sooner), place(later));
-                let out_of_order = latest(later).is_some_and(|at| at < earliest(sooner));
+                let out_of_order = latest(later) < earliest(sooner);
                 assert!(!out_of_order, "{later} was due before {sooner}: {woken:?}");
             }
         }

@@ -6,6 +6,8 @@ use core::ptr;
 
 use super::{Entry, StackPointer, Word};
 
+// Named here and not by the build script alone, so that a dylib hands the symbols on to those who inline the call sites.
+#[link(name = "corde_switch", kind = "static")]
 unsafe extern "C" {
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "resume")]
     fn corde_resume();

@@ -41,7 +41,8 @@ impl<T> Awaiter<'_, T> {
     ///
     /// # Panics
     ///
-    /// With the panic of the future; and if called by a future that this awaiter is polling.
+    /// With the panic of the future; if called by a future that this awaiter is polling; and by a destructor that runs because the
+    /// future was dropped: there is nobody to wake it then.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         loop {
@@ -55,17 +56,20 @@ impl<T> Awaiter<'_, T> {
 
     /// Takes the context out until the guard is dropped.
     fn lend(&self) -> Lent<'_> {
-        let context = self.context.take();
-        let context = context.expect("an awaiter is used by a future that it is polling");
         Lent {
-            context,
+            context: self.take_context(),
             owner: &self.context,
         }
     }
 
+    fn take_context(&self) -> ContextPointer {
+        let context = self.context.take();
+        context.expect("an awaiter was used by a future that it polls, or while it is dropped")
+    }
+
     fn suspend(&self, poll: Poll<T>) {
-        // The old one ends here, so nothing may have borrowed it.
-        self.lend();
+        // The old one ends here: nobody may have it, and no destructor may find it if the coroutine is unwound now.
+        self.take_context();
         self.context.set(Some(self.yielder.suspend(poll)));
     }
 

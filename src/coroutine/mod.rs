@@ -34,7 +34,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::abort;
 use std::ptr::{self, NonNull};
@@ -42,6 +42,7 @@ use std::thread;
 
 use crate::arch::fiber::Fiber;
 use crate::arch::{self, FloatEnvironment, STACK_ALIGN, StackPointer, Word};
+use crate::report;
 use crate::stack::{DEFAULT_SIZE, DefaultStack, Stack, overflow};
 use transfer::{Parcel, receive};
 
@@ -72,6 +73,14 @@ pub enum CoroutineResult<Yield, Return> {
 ///
 /// Dropping a suspended coroutine [unwinds](Coroutine::unwind) it, so that destructors run.
 ///
+/// # Thread-locals
+///
+/// Do not suspend inside of [`LocalKey::with`](std::thread::LocalKey::with), or with anything else in the frames that borrows
+/// from a thread-local of `std`, in a coroutine that outlives the function that made it: `std` takes for granted that such a borrow ends
+/// before the OS thread does, and destroys the thread-local then. corde cannot see it. What it does: a coroutine that is dropped by the
+/// destructors of thread-locals is leaked instead of unwound, once corde's own thread-local is gone, and its destructors do not
+/// run. Green threads are not concerned, as their OS threads do not end; nor is [`scoped`].
+///
 /// ```compile_fail,E0277
 /// fn assert_send<T: Send>(_: T) {}
 /// assert_send(corde::coroutine::Coroutine::<(), (), ()>::new(|_, ()| ()));
@@ -82,7 +91,8 @@ pub struct Coroutine<Input, Yield, Return, S: Stack = DefaultStack> {
     root: NonNull<Root>,
     /// Its own floating-point environment, if it has one.
     float: Option<FloatEnvironment>,
-    stack: S,
+    /// Dropped once the coroutine is done; leaked with the frames on it, if it never is.
+    stack: ManuallyDrop<S>,
     _types: PhantomData<fn(Input) -> (Yield, Return)>,
 }
 
@@ -99,6 +109,10 @@ struct RootWithBody<F> {
     root: Root,
     body: ManuallyDrop<F>,
 }
+
+/// Stands for the stack pointer of a coroutine that runs. Seen by its `Drop` only when `process::exit` is called in it and runs the
+/// destructors of thread-locals, one of which owns it.
+const RUNNING: StackPointer = ptr::without_provenance_mut(1);
 
 /// What a resume signals to the coroutine, as a sum: leave by unwinding, rather than go on.
 const UNWIND: usize = 1;
@@ -198,7 +212,7 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
             pointer,
             root,
             float: None,
-            stack,
+            stack: ManuallyDrop::new(stack),
             _types: PhantomData,
         }
     }
@@ -237,7 +251,8 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     /// It is not done, and `word` is what the place where it stopped expects at this signal.
     #[inline(always)]
     unsafe fn switch(&mut self, word: Word, signal: usize) -> (StackPointer, Word, usize) {
-        let (pointer, root) = (self.pointer, self.root.as_ptr().cast());
+        let pointer = mem::replace(&mut self.pointer, RUNNING);
+        let root = self.root.as_ptr().cast();
         // SAFETY: the root lies on our stack, and nobody changes it while the coroutine lives.
         let fiber = &unsafe { self.root.as_ref() }.fiber;
         let float = &mut self.float;
@@ -259,8 +274,9 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         self.pointer.is_null()
     }
 
-    /// Returns whether the coroutine was ever resumed.
+    /// Returns whether the coroutine was ever resumed, or unwound instead.
     pub fn is_started(&self) -> bool {
+        // Once `entry` runs, its frame lies between the two.
         self.pointer != arch::prepared(self.root.as_ptr().cast())
     }
 
@@ -282,7 +298,7 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         );
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again, and nothing else in it needs to be dropped.
-        unsafe { ptr::read(&this.stack) }
+        ManuallyDrop::into_inner(unsafe { ptr::read(&this.stack) })
     }
 
     /// Ends the coroutine by unwinding its stack from where it is suspended; nothing happens if it is done.
@@ -330,6 +346,7 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         if cfg!(panic = "abort") {
             give_up("a suspended coroutine was dropped, which needs panic = \"unwind\"");
         }
+        let mut panicked = Ok(());
         for _ in 0..UNWIND_ATTEMPTS {
             // SAFETY: the coroutine is not done; at this signal `suspend` unwinds and does not look at the word.
             let (pointer, word, ending) =
@@ -337,10 +354,13 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
             self.pointer = pointer;
             if pointer.is_null() {
                 // SAFETY: as in `resume`.
-                return unsafe { discard_ending::<Return>(word, ending) };
+                unsafe { discard_ending::<Return>(word, ending) };
+                return panicked.unwrap_or_else(|payload| resume_unwind(payload));
             }
             // SAFETY: as in `resume`: it caught the unwind and has suspended again, with a value that nobody wants.
-            drop(unsafe { receive::<Yield>(word) });
+            let value = unsafe { receive::<Yield>(word) };
+            // A panic of its destructor has to wait until no frame is left.
+            panicked = panicked.and(catch_unwind(AssertUnwindSafe(|| drop(value))));
         }
         give_up("a coroutine suspended too often while it was being unwound");
     }
@@ -381,7 +401,7 @@ unsafe fn discard_ending<Return>(word: Word, ending: usize) {
 
 #[cold]
 fn give_up(why: &str) -> ! {
-    eprintln!("corde: {why}, aborting");
+    report::line(format_args!("{why}, aborting"));
     abort();
 }
 
@@ -400,9 +420,22 @@ fn resumed_when_done() -> ! {
 impl<Input, Yield, Return, S: Stack> Drop for Coroutine<Input, Yield, Return, S> {
     #[inline]
     fn drop(&mut self) {
-        if !self.is_done() {
-            self.unwind();
+        if self.is_done() {
+            // SAFETY: nobody runs on it, and it is not used after this.
+            unsafe { ManuallyDrop::drop(&mut self.stack) };
+        } else if self.pointer != RUNNING && !overflow::thread_is_ending() {
+            self.drop_undone();
         }
+    }
+}
+
+impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
+    #[cold]
+    fn drop_undone(&mut self) {
+        let unwound = catch_unwind(AssertUnwindSafe(|| self.unwind()));
+        // SAFETY: nobody runs on it any more, and it is not used after this.
+        unsafe { ManuallyDrop::drop(&mut self.stack) };
+        unwound.unwrap_or_else(|payload| resume_unwind(payload));
     }
 }
 
@@ -505,8 +538,9 @@ impl<Input, Yield> Yielder<Input, Yield> {
     /// because std tells whether an OS thread is panicking but not how often: that of a coroutine which was resumed by a
     /// destructor of a panicking thread and has then panicked itself.
     ///
-    /// If the coroutine is not running. (A reference to a yielder that was smuggled out through a scoped thread-local can
-    /// be used while its coroutine is suspended.)
+    /// If the coroutine is suspended. (Lifetimes keep a yielder in its coroutine's frames, and in those of coroutines that these
+    /// resume. A scoped thread-local can smuggle it out; to use it elsewhere, while the coroutine is not suspended but has resumed
+    /// another one that has suspended it, is undefined behaviour that such a thread-local has to answer for.)
     #[inline(always)]
     pub fn suspend(&self, value: Yield) -> Input {
         if thread::panicking() && !self.in_panic.get() {
@@ -519,10 +553,10 @@ impl<Input, Yield> Yielder<Input, Yield> {
         let parcel = Parcel::new(value);
         // SAFETY: the root of a coroutine outlives its frames, which hold the yielder.
         let fiber = unsafe { &*self.fiber };
-        // SAFETY: `resumer` is from the latest switch here and is used once, as the cell was emptied. The coroutine runs
-        // on this thread (a yielder is not Sync), and whatever runs now was resumed by it, directly or not: so going to
-        // its resumer leaves a chain of frames that nobody else can resume, for each handle in it is mutably borrowed by
-        // the `resume` below. The resumer takes the parcel's content out before it resumes again.
+        // SAFETY: `resumer` is from the latest switch here and is used once, as the cell was emptied. The reference to the
+        // yielder is in a frame of its coroutine or, by its lifetime, of one that it has resumed, directly or not: so going
+        // to its resumer leaves a chain of frames that nobody else can resume, for each handle in it is mutably borrowed
+        // by the `resume` below. The resumer takes the parcel's content out before it resumes again.
         let (resumer, word, signal) =
             fiber.suspend(|| unsafe { arch::suspend(resumer, parcel.word()) });
         self.resumer.set(resumer);

@@ -115,26 +115,22 @@ impl TcpStream {
             Some(Protocol::TCP),
         )?;
         let begun = socket.connect(&address.into());
-        let stream = TcpStream {
-            source: Source::new(socket.into()),
-        };
+        let source = Source::new(net::TcpStream::from(socket));
         match begun {
-            Ok(()) => return Ok(stream),
+            Ok(()) => return Ok(TcpStream { source }),
             // An interrupted connect goes on, too.
             Err(error) if is_in_progress(&error) || error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        loop {
-            stream.source.wait(Direction::Write)?;
-            if let Some(error) = stream.take_error()? {
-                return Err(error);
-            }
-            // A wake-up can come early; who has no peer yet is not connected.
-            match stream.peer_addr() {
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-                connected => return connected.map(|_| stream),
-            }
-        }
+        // Where it has come to. Who has no peer yet is not connected, whatever woke us.
+        source.retry(Direction::Write, |stream| match stream.take_error()? {
+            Some(error) => Err(error),
+            None => stream.peer_addr().map_err(|error| match error.kind() {
+                io::ErrorKind::NotConnected => io::ErrorKind::WouldBlock.into(),
+                _ => error,
+            }),
+        })?;
+        Ok(TcpStream { source })
     }
 
     /// Wraps a connection that is non-blocking already.

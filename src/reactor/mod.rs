@@ -6,9 +6,10 @@
 //!
 //! # Why no edge is lost
 //!
-//! For each direction a [`Readiness`] keeps a flag and the waiters, under one lock. An event wakes all waiters; if there are
-//! none, it sets the flag. Who is about to wait takes the flag instead, if it is set, and tries again. So an
-//! edge that falls between a failed try and the wait is found in the flag, and one that falls before the try costs one more try.
+//! For each direction a [`Way`] counts events and keeps the waiters. An event is counted and wakes all waiters, under one lock.
+//! A thread reads the count before it tries. If it then has to wait, it looks, under the lock, whether the count is still the same;
+//! if not, it tries again. So an edge that falls between try and wait is seen, by each of several threads that were between the two;
+//! and one that falls before the try has been seen by that.
 //!
 //! # Why an old event does no harm
 //!
@@ -20,7 +21,7 @@ pub(crate) mod sys;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -180,53 +181,60 @@ impl Drop for Registration {
 /// The state of one socket in both directions.
 #[derive(Default)]
 struct Readiness {
-    read: Mutex<Way>,
-    write: Mutex<Way>,
+    read: Way,
+    write: Way,
 }
 
+/// The state of one direction.
 #[derive(Default)]
 struct Way {
-    /// An event came that nobody waited for.
-    ready: bool,
-    waiters: Vec<Waiter>,
+    /// Events so far, modulo 2^32. Changes under the lock of `waiters`.
+    events: AtomicU32,
+    waiters: Mutex<Vec<Waiter>>,
 }
 
 impl Readiness {
-    fn way(&self, direction: Direction) -> MutexGuard<'_, Way> {
-        let way = match direction {
+    fn way(&self, direction: Direction) -> &Way {
+        match direction {
             Direction::Read => &self.read,
             Direction::Write => &self.write,
-        };
-        // Nothing panics between two consistent states.
-        way.lock().unwrap_or_else(PoisonError::into_inner)
+        }
     }
 
     fn deliver(&self, readable: bool, writable: bool) {
-        for (direction, ready) in [(Direction::Read, readable), (Direction::Write, writable)] {
-            if ready {
-                let mut way = self.way(direction);
-                way.ready = way.waiters.is_empty();
-                way.waiters.drain(..).for_each(|waiter| waiter.wake());
-            }
+        if readable {
+            self.read.deliver();
+        }
+        if writable {
+            self.write.deliver();
         }
     }
+}
 
-    fn wait(&self, direction: Direction) {
+impl Way {
+    fn waiters(&self) -> MutexGuard<'_, Vec<Waiter>> {
+        // Nothing panics between two consistent states.
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deliver(&self) {
+        let mut waiters = self.waiters();
+        self.events.fetch_add(1, Ordering::Release);
+        waiters.drain(..).for_each(|waiter| waiter.wake());
+    }
+
+    /// Waits for an event after the `seen` ones.
+    fn wait(&self, seen: u32) {
         let me = Waiter::current();
         {
-            let mut way = self.way(direction);
-            if std::mem::take(&mut way.ready) {
+            let mut waiters = self.waiters();
+            if self.events.load(Ordering::Relaxed) != seen {
                 return;
             }
-            way.waiters.push(me.clone());
+            waiters.push(me.clone());
         }
         // An event takes all waiters out; while we are listed, the wake-up was meant for something else.
-        while self
-            .way(direction)
-            .waiters
-            .iter()
-            .any(|waiter| waiter.is_same(&me))
-        {
+        while self.waiters().iter().any(|waiter| waiter.is_same(&me)) {
             park::park();
         }
     }
@@ -269,18 +277,31 @@ impl<T: AsFd> Source<T> {
         mut attempt: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
         loop {
+            let seen = self.events(direction);
             match attempt(&self.inner) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(direction)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(direction, seen)?;
+                }
                 done => return done,
             }
         }
     }
 
+    /// Counts the events of a direction; 0 before the registration, which begins with an event.
+    fn events(&self, direction: Direction) -> u32 {
+        let registration = self.registration.get();
+        // Acquire: what made the event comes before the try that follows.
+        registration.map_or(0, |it| {
+            it.readiness.way(direction).events.load(Ordering::Acquire)
+        })
+    }
+
     /// Waits until the socket may be ready; maybe too often, never too long.
-    pub(crate) fn wait(&self, direction: Direction) -> io::Result<()> {
+    fn wait(&self, direction: Direction, seen: u32) -> io::Result<()> {
         match worker::current_green() {
             Some((worker, _)) => {
-                self.registered(worker.reactor())?.readiness.wait(direction);
+                let registration = self.registered(worker.reactor())?;
+                registration.readiness.way(direction).wait(seen);
                 Ok(())
             }
             None => sys::wait_one(self.inner.as_fd(), direction),

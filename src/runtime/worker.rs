@@ -20,6 +20,7 @@ use super::task::{After, Runnable, Suspension, Task};
 use super::timer::Timers;
 use super::{Remote, Shared};
 use crate::reactor::{Events, Reactor};
+use crate::report;
 use crate::stack::overflow::{self, Line};
 
 /// Turns between two looks at timers and sockets while there are green threads to run. A look costs a system call (0.3 us),
@@ -80,7 +81,9 @@ struct AbortIfPanic;
 
 impl Drop for AbortIfPanic {
     fn drop(&mut self) {
-        eprintln!("corde: a worker panicked outside of its green threads, aborting");
+        report::line(format_args!(
+            "a worker panicked outside of its green threads, aborting"
+        ));
         abort();
     }
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use memmap2::MmapMut;
 
@@ -24,6 +24,9 @@ static DESCRIBE: OnceLock<Describe> = OnceLock::new();
 
 /// What was installed before, for SIGSEGV and SIGBUS.
 static PREVIOUS: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
+
+/// What an access to a guard page raises.
+const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
 /// Lets `describe` name the owner of a stack in the report. The first one stays.
 #[cfg(feature = "runtime")]
@@ -43,38 +46,55 @@ pub(crate) fn protect_thread() {
     }
 }
 
+/// Returns whether the destructors of this OS thread's locals have got to corde's: others may be gone already.
+pub(crate) fn thread_is_ending() -> bool {
+    ENDING.get()
+}
+
+thread_local! {
+    static ENDING: Cell<bool> = const { Cell::new(false) };
+    static THREAD: Thread = Thread { _alternate: AlternateStack::install() };
+}
+
+/// What an OS thread that runs coroutines has, from the first one to its end.
+struct Thread {
+    _alternate: Option<AlternateStack>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        ENDING.set(true);
+    }
+}
+
 #[cold]
 fn protect_new_thread() {
-    thread_local! {
-        static ALTERNATE: Option<AlternateStack> = AlternateStack::install();
-    }
-    PREVIOUS.get_or_init(|| {
-        let previous = [
-            replace_handler(libc::SIGSEGV, None),
-            replace_handler(libc::SIGBUS, None),
-        ];
-        for signal in [libc::SIGSEGV, libc::SIGBUS] {
-            replace_handler(signal, Some(handle));
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| {
+        // In place before the first fault can come to our handler.
+        let previous = PREVIOUS.get_or_init(|| SIGNALS.map(|signal| replace_handler(signal, None)));
+        for (signal, previous) in SIGNALS.into_iter().zip(previous) {
+            // SAFETY: sigaction is plain data for which zero is valid.
+            let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+            let handler: Handler = handle;
+            action.sa_sigaction = handler as usize;
+            // As the previous handler wants it, if it is called.
+            action.sa_mask = previous.sa_mask;
+            action.sa_flags =
+                previous.sa_flags & libc::SA_NODEFER | libc::SA_SIGINFO | libc::SA_ONSTACK;
+            replace_handler(signal, Some(&action));
         }
-        previous
     });
     // While the thread's locals are being destroyed it goes without: its overflow is then a plain fault.
-    let _ = ALTERNATE.try_with(|_| ());
+    let _ = THREAD.try_with(|_| ());
 }
 
 type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut libc::c_void);
 
 /// Returns the disposition of `signal`, after setting it when there is a new one.
-fn replace_handler(signal: c_int, new: Option<Handler>) -> libc::sigaction {
-    let new = new.map(|handler| {
-        // SAFETY: sigaction is plain data for which zero is valid: no flags, an empty mask.
-        let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-        action.sa_sigaction = handler as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        action
-    });
-    let new = new.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: as above.
+fn replace_handler(signal: c_int, new: Option<&libc::sigaction>) -> libc::sigaction {
+    let new = new.map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: sigaction is plain data for which zero is valid.
     let mut old: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     // SAFETY: both pointers are valid or null, and the handler does only what is async-signal-safe.
     let result = unsafe { libc::sigaction(signal, new, &mut old) };
@@ -90,8 +110,9 @@ fn replace_handler(signal: c_int, new: Option<Handler>) -> libc::sigaction {
 extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes valid information with SA_SIGINFO.
     let information = unsafe { &*info };
-    // Otherwise a process has sent it: there is no address, and it does not come again by itself.
-    let is_fault = information.si_code > 0;
+    // Otherwise a process has sent it: there is no address, and it does not come again by itself. (SI_USER and the like are
+    // negative or 0 on Linux and have 0x10000 set elsewhere.)
+    let is_fault = (1..0x10000).contains(&information.si_code);
     // SAFETY: where the signal carries no address, this reads the bytes in its place, which the kernel has set, too.
     let address = unsafe { information.si_addr() } as usize;
     match slab::find_guard(address) {
@@ -124,7 +145,6 @@ fn report(overflow: &slab::Overflow) -> ! {
 }
 
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void, is_fault: bool) {
-    // Not set yet: the fault came between installing and remembering. Without a previous handler the default is right.
     let previous = PREVIOUS
         .get()
         .map(|both| both[usize::from(signal == libc::SIGBUS)]);
@@ -225,7 +245,7 @@ impl Line {
 
 /// An alternate signal stack for a thread that had none, with a guard page; removed when the thread ends.
 struct AlternateStack {
-    _map: MmapMut,
+    map: MmapMut,
 }
 
 impl AlternateStack {
@@ -251,7 +271,7 @@ impl AlternateStack {
         };
         // SAFETY: the range is mapped until the thread's locals are destroyed, when Drop takes it out of use first.
         let result = unsafe { libc::sigaltstack(&new, ptr::null_mut()) };
-        (result == 0).then_some(AlternateStack { _map: map })
+        (result == 0).then_some(AlternateStack { map })
     }
 
     /// Room for the kernel's frame, which holds all vector registers, and for any handler we pass a fault on to.
@@ -267,12 +287,20 @@ impl AlternateStack {
 
 impl Drop for AlternateStack {
     fn drop(&mut self) {
-        let off = libc::stack_t {
-            ss_sp: ptr::null_mut(),
-            ss_flags: libc::SS_DISABLE,
-            ss_size: libc::SIGSTKSZ,
-        };
+        // SAFETY: stack_t is plain data for which zero is valid.
+        let mut current: libc::stack_t = unsafe { MaybeUninit::zeroed().assume_init() };
+        // SAFETY: a null first argument only asks.
+        unsafe { libc::sigaltstack(ptr::null(), &mut current) };
+        // Somebody may have put another one in its place since.
+        if !self
+            .map
+            .as_ptr_range()
+            .contains(&current.ss_sp.cast_const().cast())
+        {
+            return;
+        }
+        current.ss_flags = libc::SS_DISABLE;
         // SAFETY: takes the stack out of use before its memory goes; no handler runs on it, for this code does not.
-        unsafe { libc::sigaltstack(&off, ptr::null_mut()) };
+        unsafe { libc::sigaltstack(&current, ptr::null_mut()) };
     }
 }

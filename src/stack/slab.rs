@@ -117,12 +117,13 @@ impl Slab {
 }
 
 fn map(bytes: usize) -> io::Result<MmapMut> {
-    let options = MmapOptions::new()
-        .len(bytes)
-        .stack()
-        .no_reserve_swap()
-        .map_anon();
-    let map = options.map_err(|error| {
+    let mut options = MmapOptions::new();
+    options.len(bytes).no_reserve_swap();
+    // Elsewhere this flag may mean a mapping that grows by itself, and would take its guards for room to grow into (FreeBSD).
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    options.stack();
+    let map = options.map_anon();
+    let map = map.map_err(|error| {
         let message = format!(
             "cannot reserve {bytes} bytes of address space for stacks: {error} \
              (limits: RLIMIT_AS, ulimit -v; vm.max_map_count; vm.overcommit_memory)"
@@ -235,9 +236,9 @@ pub(super) fn find_guard(address: usize) -> Option<Overflow> {
 }
 
 /// Returns the addresses of the stack that `address` is in, from its lowest to above its top.
-pub(super) fn find_stack(address: usize) -> Option<Range<usize>> {
+pub(super) fn find_stack(address: usize) -> Option<(usize, usize)> {
     let place = find_place(address)?;
-    (address >= place.bottom).then_some(place.bottom..place.end)
+    (address >= place.bottom).then_some((place.bottom, place.end))
 }
 
 fn find_place(address: usize) -> Option<Place> {

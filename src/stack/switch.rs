@@ -2,12 +2,11 @@
 
 use std::cell::Cell;
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::thread;
 
-use super::{DefaultStack, Stack, overflow, slab};
+use super::{DefaultStack, MIN_SIZE, Stack, overflow, slab};
 use crate::arch::fiber::Fiber;
 use crate::arch::{self, StackPointer, Word};
 
@@ -121,7 +120,8 @@ where
 #[cold]
 #[inline(never)]
 fn on_another_stack<F: FnOnce() -> T, T>(bytes: usize, f: F) -> T {
-    match DefaultStack::new(bytes.max(ENSURED_SIZE)) {
+    // What is on the way to `f` takes some of it.
+    match DefaultStack::new(bytes.saturating_add(MIN_SIZE).max(ENSURED_SIZE)) {
         Ok(mut stack) => on_stack(&mut stack, f),
         Err(error) => panic!("no stack of {bytes} bytes for `ensure`: {error}"),
     }
@@ -151,22 +151,30 @@ pub fn remaining() -> Option<usize> {
 thread_local! {
     /// The bounds of the stack that was asked for last, so that a recursion does not look them up at each level.
     static KNOWN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+
+    /// The bounds of the OS thread's own stack, which the system is slow to tell.
+    static THREAD: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
 }
 
 #[cold]
 #[inline(never)]
 fn look_up(here: usize) -> Option<usize> {
-    let bounds = slab::find_stack(here).or_else(thread_bounds)?;
-    if !bounds.contains(&here) {
+    let bounds = slab::find_stack(here).or_else(|| {
+        let bounds = THREAD.get().or_else(thread_bounds)?;
+        THREAD.set(Some(bounds));
+        Some(bounds)
+    });
+    let (bottom, end) = bounds?;
+    if !(bottom..end).contains(&here) {
         return None;
     }
-    KNOWN.set((bounds.start, bounds.end));
-    Some(here - bounds.start)
+    KNOWN.set((bottom, end));
+    Some(here - bottom)
 }
 
 /// The bounds of the OS thread's own stack.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn thread_bounds() -> Option<Range<usize>> {
+fn thread_bounds() -> Option<(usize, usize)> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: always succeeds.
     let this = unsafe { libc::pthread_self() };
@@ -180,23 +188,23 @@ fn thread_bounds() -> Option<Range<usize>> {
     let found = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut bottom, &mut size) };
     // SAFETY: as above; they are not used again.
     unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
-    (found == 0).then(|| bottom as usize..bottom as usize + size)
+    (found == 0).then(|| (bottom as usize, bottom as usize + size))
 }
 
 /// The bounds of the OS thread's own stack.
 #[cfg(target_vendor = "apple")]
-fn thread_bounds() -> Option<Range<usize>> {
+fn thread_bounds() -> Option<(usize, usize)> {
     // SAFETY: only reads, for the calling thread.
     let this = unsafe { libc::pthread_self() };
     // SAFETY: as above.
     let top = unsafe { libc::pthread_get_stackaddr_np(this) } as usize;
     // SAFETY: as above.
     let size = unsafe { libc::pthread_get_stacksize_np(this) };
-    Some(top - size..top)
+    Some((top - size, top))
 }
 
 /// The bounds of the OS thread's own stack.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn thread_bounds() -> Option<Range<usize>> {
+fn thread_bounds() -> Option<(usize, usize)> {
     None
 }

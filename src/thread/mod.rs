@@ -14,6 +14,9 @@
 //! * A `thread_local!` is shared by all green threads of a worker, which take turns at every suspension.
 //! * A [`std::sync::MutexGuard`] held across a suspension blocks the worker as soon as another of its green threads wants the
 //!   lock: a deadlock, though not undefined behaviour.
+//! * `process::exit` in a green thread runs the destructors of its worker's thread-locals while other green threads of the worker are
+//!   suspended. One that suspends there lets them go on without their thread-locals, which is undefined behaviour if
+//!   they borrow from one: leave by returning from `main` where destructors of thread-locals wait for something.
 //! * A green thread that blocks while it unwinds from a panic (a destructor that does I/O) blocks its worker for that time,
 //!   because std counts panics by OS thread.
 
@@ -28,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::report;
 use crate::runtime::park::{self, Waiter};
 use crate::runtime::task::Task;
 use crate::runtime::{self, worker};
@@ -159,10 +163,10 @@ impl Builder {
 
 /// Ends a green thread that could not get a stack.
 fn refuse<F, T>(name: Option<&str>, error: io::Error, f: F) -> Result<T> {
-    eprintln!(
-        "corde: green thread '{}' could not start: {error}",
+    report::line(format_args!(
+        "green thread '{}' could not start: {error}",
         name.unwrap_or("<unnamed>")
-    );
+    ));
     // A destructor that panics must not take the worker with it.
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(f)));
     dropped.and(Err(Box::new(error)))

@@ -7,6 +7,7 @@ use std::process::abort;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Result;
+use crate::report;
 use crate::runtime::park::{self, Waiter};
 
 /// One result, from one green thread to one joiner.
@@ -70,7 +71,9 @@ impl<T> Drop for Packet<T> {
         );
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(state))) {
             forget(payload);
-            eprintln!("corde: the result of a green thread panicked when it was dropped, aborting");
+            report::line(format_args!(
+                "the result of a green thread panicked when it was dropped, aborting"
+            ));
             abort();
         }
     }
