@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use socket2::SockRef;
+use util::child;
+
+mod util;
 
 /// After this a server is taken for hung. It decides no test that passes.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -27,10 +30,10 @@ struct Server {
 impl Server {
     /// Starts an example on a port of its own.
     fn start(example: &str) -> Server {
-        Server::start_by("exec \"$0\" 127.0.0.1:0", example)
+        Server::start_by("exec $RUNNER \"$0\" 127.0.0.1:0", example)
     }
 
-    /// Has a shell start an example, which is its `$0`.
+    /// Has a shell start an example, which is its `$0`, by the `$RUNNER` that this target needs.
     fn start_by(script: &str, example: &str) -> Server {
         let program = env::current_exe().unwrap();
         let target = program.ancestors().nth(2).unwrap();
@@ -39,6 +42,7 @@ impl Server {
         let mut process = Command::new("sh")
             .args(["-c", script])
             .arg(path)
+            .env("RUNNER", child::runner())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -112,7 +116,7 @@ mod echo {
     use super::*;
 
     /// Each worker takes two file descriptors.
-    const FEW_FILES: &str = "ulimit -n 32; CORDE_WORKERS=2 exec \"$0\" 127.0.0.1:0";
+    const FEW_FILES: &str = "ulimit -n 32; CORDE_WORKERS=2 exec $RUNNER \"$0\" 127.0.0.1:0";
 
     static PATTERN: LazyLock<Vec<u8>> =
         LazyLock::new(|| (0..30_011).map(|place| (place % 251) as u8).collect());

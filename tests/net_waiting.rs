@@ -4,13 +4,14 @@
 mod util;
 
 use std::ffi::c_int;
+use std::hint;
 use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net as std_net;
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use corde::net::{Shutdown, TcpStream};
@@ -172,23 +173,27 @@ fn several_readers_of_a_socket_all_get_their_byte(
     #[case] workers: usize,
 ) {
     with_workers(workers, &context, || {
-        let rounds = 500 * stress();
+        let rounds = 1000 * stress();
         let (near, mut far) = pair();
-        let begun = Arc::new(AtomicU64::new(0));
         let ended = Arc::new(AtomicUsize::new(0));
-        let (round, count) = (begun.clone(), ended.clone());
+        let (count, writer) = (ended.clone(), thread::current());
         let readers = one_on_each_worker(workers, move || {
-            for mine in 1..=rounds {
-                wait_until(|| round.load(Ordering::SeqCst) == mine);
+            for _ in 0..rounds {
+                thread::park();
                 (&near).read_exact(&mut [0]).unwrap();
-                count.fetch_add(1, Ordering::SeqCst);
+                if count.fetch_add(1, Ordering::SeqCst) + 1 == workers {
+                    writer.unpark();
+                }
             }
         });
-        for round in 1..=rounds {
-            // They read while this is being written.
-            begun.store(round, Ordering::SeqCst);
+        for round in 0..rounds {
+            readers.iter().for_each(|reader| reader.thread().unpark());
+            // At another moment of their tries and waits in each round.
+            (0..round % 256).for_each(|_| hint::spin_loop());
             far.write_all(&vec![7; workers]).unwrap();
-            wait_until(|| ended.load(Ordering::SeqCst) == workers);
+            while ended.load(Ordering::SeqCst) < workers {
+                thread::park();
+            }
             ended.store(0, Ordering::SeqCst);
         }
         for reader in readers {

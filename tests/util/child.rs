@@ -63,14 +63,19 @@ pub(crate) fn run(test: &str, environment: &[(&str, &str)], body: impl FnOnce())
     outcome
 }
 
-/// Returns a command that starts this test program in the way in which Cargo was told to start it: perhaps in an emulator.
-fn this_program() -> Command {
-    let program = env::current_exe().expect("the test program knows its file");
+/// Returns the words with which Cargo was told to start programs for this target: perhaps an emulator. Empty if there are none.
+pub(crate) fn runner() -> String {
     let target = format!("CARGO_TARGET_{}_", env::consts::ARCH.to_uppercase());
-    let runner = env::vars()
+    env::vars()
         .find(|(name, _)| name.starts_with(&target) && name.ends_with("_RUNNER"))
         .map(|(_, value)| value)
-        .unwrap_or_default();
+        .unwrap_or_default()
+}
+
+/// Returns a command that starts this test program in the way in which Cargo starts it.
+fn this_program() -> Command {
+    let program = env::current_exe().expect("the test program knows its file");
+    let runner = runner();
     let mut words = runner.split_whitespace();
     match words.next() {
         Some(emulator) => {
