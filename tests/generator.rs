@@ -114,7 +114,7 @@ fn it_runs_on_a_stack_of_its_user() {
     }
 
     let stack = DefaultStack::new(16 << 20).unwrap();
-    let mut items = Generator::with_stack(stack, |out| depth(out, 1000));
+    let mut items = Generator::with_stack(stack, |out| depth(out, 300));
     assert_eq!(items.next(), Some(512));
     assert_eq!(items.next(), None);
 }

@@ -67,6 +67,11 @@ impl Idle {
         fence(Ordering::SeqCst);
     }
 
+    /// Returns whether a worker that has entered the list was assigned to search meanwhile.
+    pub(super) fn is_assigned(&self, worker: usize) -> bool {
+        !self.lock().contains(&worker)
+    }
+
     /// Takes a worker off the list; returns whether it was assigned to search meanwhile.
     pub(super) fn leave(&self, worker: usize) -> bool {
         let mut sleeping = self.lock();

@@ -191,7 +191,12 @@ impl Worker {
         let idle = &self.shared.idle;
         idle.enter(self.index);
         self.remote().reactor.sleep(
-            || self.shared.has_fresh() || !self.remote().inbox.is_empty(),
+            || {
+                // A searcher that slept would keep all others from being woken.
+                self.shared.has_fresh()
+                    || !self.remote().inbox.is_empty()
+                    || idle.is_assigned(self.index)
+            },
             || self.timers.borrow().until_next(),
             &mut self.events.borrow_mut(),
         );
