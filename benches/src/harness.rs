@@ -1,0 +1,341 @@
+//! The measuring: rows, peers in processes of their own, interleaved samples, medians.
+//!
+//! Each peer of a row runs in a child process, a copy of this program, because a runtime is there once in a process and
+//! allocators remember what was done before. The child prepares and then waits; for each line it reads, it takes one
+//! sample and answers with one number for each metric. The parent asks one peer after the other, round after round,
+//! so that a machine that drifts does so under all of them; ratios are taken round by round for the same reason.
+
+use std::env;
+use std::error::Error;
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::system;
+
+/// The argument that makes a process a peer.
+pub(crate) const PEER: &str = "--peer";
+
+/// The least that one sample takes.
+const LEAST: Duration = Duration::from_millis(10);
+
+/// Takes one sample: a value for each metric of the row.
+pub(crate) type Sampler = Box<dyn FnMut() -> Vec<f64>>;
+
+/// What a number means.
+pub(crate) struct Metric {
+    pub(crate) unit: &'static str,
+    pub(crate) more_is_better: bool,
+}
+
+impl Metric {
+    /// A number that is the smaller the better.
+    fn cost(&self, value: f64) -> f64 {
+        if self.more_is_better {
+            value.recip()
+        } else {
+            value
+        }
+    }
+}
+
+/// The metric of most rows.
+pub(crate) const NANOSECONDS: &[Metric] = &[Metric {
+    unit: "ns",
+    more_is_better: false,
+}];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Corde,
+    /// What corde is compared with.
+    Peer,
+    /// What bounds it: does less, or is no library. Shown, but not in the ratio.
+    Bound,
+}
+
+struct Contender {
+    name: &'static str,
+    kind: Kind,
+    prepare: Box<dyn Fn() -> Sampler>,
+}
+
+/// One thing that is measured, for several peers.
+pub(crate) struct Row {
+    name: String,
+    metrics: &'static [Metric],
+    workers: usize,
+    heavy: bool,
+    contenders: Vec<Contender>,
+}
+
+impl Row {
+    pub(crate) fn new(name: impl Into<String>, metrics: &'static [Metric]) -> Row {
+        Row {
+            name: name.into(),
+            metrics,
+            workers: 1,
+            heavy: false,
+            contenders: Vec::new(),
+        }
+    }
+
+    /// Sets how many workers a runtime has, and how many processors the peer runs on.
+    pub(crate) fn workers(mut self, workers: usize) -> Row {
+        self.workers = workers;
+        self
+    }
+
+    /// Marks a row whose samples take long by nature: it gets fewer of them.
+    pub(crate) fn heavy(mut self) -> Row {
+        self.heavy = true;
+        self
+    }
+
+    pub(crate) fn corde(self, prepare: impl Fn() -> Sampler + 'static) -> Row {
+        self.contender("corde", Kind::Corde, prepare)
+    }
+
+    pub(crate) fn peer(self, name: &'static str, prepare: impl Fn() -> Sampler + 'static) -> Row {
+        self.contender(name, Kind::Peer, prepare)
+    }
+
+    pub(crate) fn bound(self, name: &'static str, prepare: impl Fn() -> Sampler + 'static) -> Row {
+        self.contender(name, Kind::Bound, prepare)
+    }
+
+    fn contender(
+        mut self,
+        name: &'static str,
+        kind: Kind,
+        prepare: impl Fn() -> Sampler + 'static,
+    ) -> Row {
+        self.contenders.push(Contender {
+            name,
+            kind,
+            prepare: Box::new(prepare),
+        });
+        self
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Runs `f` and returns how long it took.
+pub(crate) fn timed(f: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    f();
+    start.elapsed()
+}
+
+/// Samples the nanoseconds of one operation. `run` does so many rounds of `batch` operations and returns how long they took;
+/// how many rounds make a sample is found out here, once, which warms up as well.
+pub(crate) fn per_operation(
+    batch: usize,
+    mut run: impl FnMut(usize) -> Duration + 'static,
+) -> Sampler {
+    let mut rounds = 1;
+    while run(rounds) < LEAST {
+        rounds *= 2;
+    }
+    Box::new(move || vec![run(rounds).as_nanos() as f64 / (rounds * batch) as f64])
+}
+
+/// The main function of a peer's process: prepares, and takes a sample for each line on the standard input.
+pub(crate) fn serve_samples(rows: &[Row], row: &str, peer: &str) -> Result<(), Box<dyn Error>> {
+    let row = rows.iter().find(|known| known.name == row);
+    let row = row.ok_or("there is no such row")?;
+    let contender = row.contenders.iter().find(|known| known.name == peer);
+    let contender = contender.ok_or("there is no such peer")?;
+    system::pin(0..row.workers);
+    let mut sample = (contender.prepare)();
+    println!("ready");
+    for line in io::stdin().lines() {
+        line?;
+        let values: Vec<String> = sample().iter().map(f64::to_string).collect();
+        println!("{}", values.join(" "));
+    }
+    Ok(())
+}
+
+/// A peer's process.
+struct Process {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(row: &Row, contender: &Contender) -> Result<Process, Box<dyn Error>> {
+        let mut child = Command::new(env::current_exe()?)
+            .args([PEER, &row.name, contender.name])
+            .env("CORDE_WORKERS", row.workers.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut process = Process {
+            answers: BufReader::new(child.stdout.take().expect("it is piped")),
+            child,
+        };
+        process.answer()?;
+        Ok(process)
+    }
+
+    fn answer(&mut self) -> Result<String, Box<dyn Error>> {
+        let mut line = String::new();
+        match self.answers.read_line(&mut line)? {
+            0 => Err("it ended before it answered".into()),
+            _ => Ok(line),
+        }
+    }
+
+    fn sample(&mut self) -> Result<Vec<f64>, Box<dyn Error>> {
+        let mut requests = self.child.stdin.as_ref().expect("it is piped");
+        requests.write_all(b"go\n")?;
+        let values = self.answer()?;
+        Ok(values
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<_, _>>()?)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Closes its standard input, at which it ends.
+        let _ = self.child.wait();
+    }
+}
+
+/// What one contender has shown in one metric, round by round.
+struct Column<'a> {
+    contender: &'a Contender,
+    samples: Vec<f64>,
+}
+
+impl Column<'_> {
+    fn median(&self) -> f64 {
+        quartiles(&self.samples)[1]
+    }
+}
+
+fn quartiles(values: &[f64]) -> [f64; 3] {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    [1, 2, 3].map(|quarters| sorted[((sorted.len() - 1) * quarters + 2) / 4])
+}
+
+/// Measures all rows and prints them: each in full as it comes, at the end one line each.
+pub(crate) fn compare(rows: &[Row], quick: bool) -> Result<(), Box<dyn Error>> {
+    let mut summary = String::from(
+        "| row | unit | corde | best peer | ratio | quartiles | bound |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+    for row in rows {
+        let rounds = match (quick, row.heavy) {
+            (true, true) => 5,
+            (true, false) => 15,
+            (false, true) => 11,
+            (false, false) => 41,
+        };
+        let results = measure(row, rounds)?;
+        for (place, metric) in row.metrics.iter().enumerate() {
+            let columns = results.iter().map(|(contender, samples)| Column {
+                contender,
+                samples: samples.iter().map(|sample| sample[place]).collect(),
+            });
+            let columns: Vec<_> = columns.collect();
+            print_row(row, metric, &columns);
+            summary += &summary_line(row, metric, &columns);
+        }
+    }
+    println!("{summary}");
+    println!(
+        "corde, best peer, bound: medians. Ratio: of corde to that peer, in each round; below 1 where corde is ahead."
+    );
+    Ok(())
+}
+
+type Samples<'a> = (&'a Contender, Vec<Vec<f64>>);
+
+/// Takes `rounds` samples of each contender, in turn.
+fn measure(row: &Row, rounds: usize) -> Result<Vec<Samples<'_>>, Box<dyn Error>> {
+    let mut processes = Vec::new();
+    for contender in &row.contenders {
+        let process = Process::start(row, contender)
+            .map_err(|error| format!("{} of {}: {error}", contender.name, row.name))?;
+        processes.push((contender, process, Vec::new()));
+    }
+    let count = processes.len();
+    for round in 0..rounds {
+        // Another one begins each time, so that nobody always comes after the same neighbour.
+        for turn in 0..count {
+            let (_, process, samples) = &mut processes[(round + turn) % count];
+            samples.push(process.sample()?);
+        }
+    }
+    let results = processes.into_iter();
+    Ok(results
+        .map(|(contender, _, samples)| (contender, samples))
+        .collect())
+}
+
+fn print_row(row: &Row, metric: &Metric, columns: &[Column<'_>]) {
+    println!("{} ({})", row.name, metric.unit);
+    println!("  {:<14} {:>9} {:>9} {:>7}", "", "median", "best", "spread");
+    for column in columns {
+        let [low, median, high] = quartiles(&column.samples);
+        let samples = column.samples.iter().copied();
+        let best = samples.min_by(|&a, &b| metric.cost(a).total_cmp(&metric.cost(b)));
+        println!(
+            "  {:<14} {:>9} {:>9} {:>6.1}%",
+            column.contender.name,
+            short(median),
+            short(best.unwrap_or(f64::NAN)),
+            (high - low) / median * 100.0
+        );
+    }
+    println!();
+}
+
+fn summary_line(row: &Row, metric: &Metric, columns: &[Column<'_>]) -> String {
+    let best = |kind| {
+        let columns = columns.iter().filter(|c| c.contender.kind == kind);
+        columns.min_by(|a, b| metric.cost(a.median()).total_cmp(&metric.cost(b.median())))
+    };
+    let (corde, peer) = (best(Kind::Corde), best(Kind::Peer));
+    let ratios: Vec<f64> = match (corde, peer) {
+        (Some(corde), Some(peer)) => {
+            let pairs = corde.samples.iter().zip(&peer.samples);
+            pairs
+                .map(|(&a, &b)| metric.cost(a) / metric.cost(b))
+                .collect()
+        }
+        _ => vec![f64::NAN],
+    };
+    let [low, ratio, high] = quartiles(&ratios);
+    let median = |column: &Column<'_>| short(column.median());
+    let named = |column: &Column<'_>| format!("{} {}", column.contender.name, median(column));
+    format!(
+        "| {} | {} | {} | {} | {} | {}-{} | {} |\n",
+        row.name,
+        metric.unit,
+        corde.map(median).unwrap_or_default(),
+        peer.map(named).unwrap_or_default(),
+        short(ratio),
+        short(low),
+        short(high),
+        best(Kind::Bound).map(named).unwrap_or_default(),
+    )
+}
+
+/// Three digits or so, which is more than the spread leaves.
+fn short(value: f64) -> String {
+    match value {
+        ..0.1 => format!("{value:.4}"),
+        ..10.0 => format!("{value:.2}"),
+        ..100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}

@@ -1,0 +1,70 @@
+//! Measures corde against its peers; `README.md` tells what each row means.
+//!
+//! | file | its job |
+//! | --- | --- |
+//! | `main.rs` | the arguments |
+//! | `harness.rs` | rows, peers in processes of their own, interleaved samples, medians |
+//! | `system.rs` | processor affinity, resident memory |
+//! | `switch.rs` `spawn.rs` `echo.rs` | what is measured, a file for a layer |
+//!
+//! Inside of those, a module for a peer, with the same functions in each.
+
+mod echo;
+mod harness;
+mod spawn;
+mod switch;
+mod system;
+
+use std::env;
+use std::error::Error;
+use std::process::ExitCode;
+
+use harness::Row;
+
+const USAGE: &str = "usage: corde-benches [--quick] [--list] [FILTER...]
+
+  --quick   fewer samples: all rows in less than a minute, if the machine is idle
+  --list    print the names of the rows
+  FILTER    measure only the rows whose name contains one of these";
+
+fn rows() -> Vec<Row> {
+    let mut rows = switch::rows();
+    rows.extend(spawn::rows());
+    rows.extend(echo::rows());
+    rows
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        [harness::PEER, row, peer] => harness::serve_samples(&rows(), row, peer),
+        [echo::SERVER, peer] => echo::serve(peer),
+        _ => compare(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
+    let (options, filters): (Vec<&str>, Vec<&str>) =
+        arguments.iter().partition(|a| a.starts_with('-'));
+    if options.iter().any(|o| !matches!(*o, "--quick" | "--list")) {
+        return Err(USAGE.into());
+    }
+    let mut rows = rows();
+    rows.retain(|row| filters.is_empty() || filters.iter().any(|f| row.name().contains(f)));
+    if rows.is_empty() {
+        return Err(format!("no row matches\n\n{USAGE}").into());
+    }
+    if options.contains(&"--list") {
+        rows.iter().for_each(|row| println!("{}", row.name()));
+        return Ok(());
+    }
+    harness::compare(&rows, options.contains(&"--quick"))
+}
