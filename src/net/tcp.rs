@@ -6,7 +6,7 @@ use std::iter::FusedIterator;
 use std::net::{self, Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::reactor::{Direction, Source, sys};
 
@@ -65,6 +65,9 @@ pub struct TcpStream {
 pub struct TcpListener {
     source: Source<net::TcpListener>,
 }
+
+/// Connections that may wait to be accepted: what servers commonly ask for, and the kernel's own limit since Linux 5.4.
+const BACKLOG: i32 = 4096;
 
 /// Calls `each` with one address after the other until one works; as std does, with std's error for no address.
 fn first_of<A: ToSocketAddrs, T>(
@@ -300,11 +303,16 @@ impl Write for &TcpStream {
 impl TcpListener {
     /// Binds a socket to one of `addresses` and listens there; port 0 lets the system choose.
     ///
+    /// Up to 4,096 connections may wait to be accepted, or fewer if the system has a lower limit (`net.core.somaxconn` on Linux); std
+    /// lets 128 wait, and a client that comes when they are full waits a second before it tries again.
+    ///
     /// # Errors
     ///
     /// That of the last address tried: [`AddrInUse`](io::ErrorKind::AddrInUse) where somebody else listens.
     pub fn bind<A: ToSocketAddrs>(addresses: A) -> io::Result<TcpListener> {
-        net::TcpListener::bind(addresses)?.try_into()
+        let listener = net::TcpListener::bind(addresses)?;
+        SockRef::from(&listener).listen(BACKLOG)?;
+        listener.try_into()
     }
 
     fn std(&self) -> &net::TcpListener {

@@ -163,10 +163,15 @@ impl Builder {
 
 /// Ends a green thread that could not get a stack.
 fn refuse<F, T>(name: Option<&str>, error: io::Error, f: F) -> Result<T> {
-    report::line(format_args!(
-        "green thread '{}' could not start: {error}",
-        name.unwrap_or("<unnamed>")
-    ));
+    static REFUSED: AtomicU64 = AtomicU64::new(0);
+    // Where one is refused, thousands may be.
+    let refused = REFUSED.fetch_add(1, Ordering::Relaxed) + 1;
+    if refused.is_power_of_two() {
+        let name = name.unwrap_or("<unnamed>");
+        report::line(format_args!(
+            "green thread '{name}' could not start (refused so far: {refused}): {error}"
+        ));
+    }
     // A destructor that panics must not take the worker with it.
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(f)));
     dropped.and(Err(Box::new(error)))
