@@ -43,8 +43,10 @@ macro_rules! go {
     };
     (@spawn $builder:expr; $body:expr) => {
         match $builder.spawn($body) {
-            Ok(handle) => handle,
-            Err(error) => ::std::panic!("the green thread could not be spawned: {error}"),
+            ::std::result::Result::Ok(handle) => handle,
+            ::std::result::Result::Err(error) => {
+                ::std::panic!("the green thread could not be spawned: {error}")
+            }
         }
     };
     ($body:block) => {

@@ -282,7 +282,10 @@ impl<T: AsFd> Source<T> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.wait(direction, seen)?;
                 }
-                done => return done,
+                done => {
+                    worker::spend();
+                    return done;
+                }
             }
         }
     }

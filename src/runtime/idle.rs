@@ -53,8 +53,11 @@ impl Idle {
 
     /// Ends a search, successful or not.
     pub(super) fn end_search(&self) {
-        let _sleeping = self.lock();
+        let sleeping = self.lock();
         self.searchers.store(0, Ordering::Relaxed);
+        drop(sleeping);
+        // README, "Search", step 5.
+        fence(Ordering::SeqCst);
     }
 
     /// Lists a worker as sleeping. Afterwards it has to look once more for fresh green threads.
@@ -65,11 +68,6 @@ impl Idle {
         drop(sleeping);
         // README, "Search", step 4.
         fence(Ordering::SeqCst);
-    }
-
-    /// Returns whether a worker that has entered the list was assigned to search meanwhile.
-    pub(super) fn is_assigned(&self, worker: usize) -> bool {
-        !self.lock().contains(&worker)
     }
 
     /// Takes a worker off the list; returns whether it was assigned to search meanwhile.

@@ -144,9 +144,9 @@ impl Shared {
         })
     }
 
-    /// Takes a fresh green thread that came from outside.
-    fn take_injected(&self) -> Option<Runnable> {
-        retrying(|| self.injector.steal())
+    /// Moves fresh green threads that came from outside to `queue`, some at a time; returns whether there were any.
+    fn take_injected(&self, queue: &crossbeam_deque::Worker<Runnable>) -> bool {
+        !self.injector.is_empty() && retrying(|| self.injector.steal_batch(queue)).is_some()
     }
 
     /// Returns whether there may be a fresh green thread anywhere.

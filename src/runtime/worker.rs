@@ -5,7 +5,8 @@
 //! Started green threads belong to the worker and wait in `local`, a plain queue. Fresh ones wait in `fresh`, from which idle
 //! workers steal. The worker takes from the two in turn, each in order of arrival, so neither starves the other. Whatever
 //! wakes up elsewhere for this worker comes through its inbox, which is emptied before each choice. Every
-//! [`POLL_INTERVAL`] turns it looks at timers and sockets, however much there is to run; with nothing to run it sleeps there.
+//! [`POLL_INTERVAL`] turns, or [`LATEST`] if they are long, it looks at timers and sockets, however much there is to run; with
+//! nothing to run it sleeps there.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ use std::process::abort;
 use std::ptr;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::task::{After, Runnable, Suspension, Task};
 use super::timer::Timers;
@@ -27,6 +28,16 @@ use crate::stack::overflow::{self, Line};
 /// a turn at the least 20 ns.
 const POLL_INTERVAL: u32 = 64;
 
+/// How long it may be between two looks, before they are made more often.
+const LATEST: Duration = Duration::from_micros(500);
+
+/// How long a green thread may wait while it unwinds before that is reported: it may be a deadlock.
+const LONG_IN_PLACE: Duration = Duration::from_secs(5);
+
+/// Reads, writes and accepts that a green thread may make in a turn without having to wait; then it lets others run. A call costs a
+/// system call (0.3 us and more), so that this many make a turn of 40 us and more.
+const TRIES: u32 = 128;
+
 /// An OS thread's worker. Never freed, and never seen by another thread (it is not Sync).
 pub(crate) struct Worker {
     index: usize,
@@ -36,6 +47,11 @@ pub(crate) struct Worker {
     /// Whether the next choice begins with the fresh ones.
     fresh_first: Cell<bool>,
     turns: Cell<u32>,
+    /// Turns between two looks around, and when the last one was.
+    interval: Cell<u32>,
+    looked: Cell<Instant>,
+    /// Calls that the running green thread may still make without waiting in this turn.
+    tries: Cell<u32>,
     /// The green thread that runs, from `Arc::as_ptr`; null between two turns.
     current: Cell<*const Task>,
     timers: RefCell<Timers>,
@@ -58,6 +74,17 @@ pub(crate) fn current_green() -> Option<(&'static Worker, &'static Task)> {
     // SAFETY: `current` is null or alive (`set_current`).
     let task = unsafe { worker.current.get().as_ref() }?;
     Some((worker, task))
+}
+
+/// Notes that the green thread that calls, if one does, has made a call without waiting; lets others run if it has made many.
+#[inline]
+pub(crate) fn spend() {
+    if let Some((worker, task)) = current_green() {
+        match worker.tries.get() {
+            0 => worker.yield_now(task),
+            left => worker.tries.set(left - 1),
+        }
+    }
 }
 
 /// A new handle of the green thread that calls.
@@ -104,6 +131,9 @@ impl Worker {
             local: RefCell::new(VecDeque::new()),
             fresh_first: Cell::new(false),
             turns: Cell::new(0),
+            interval: Cell::new(POLL_INTERVAL),
+            looked: Cell::new(Instant::now()),
+            tries: Cell::new(TRIES),
             current: Cell::new(ptr::null()),
             timers: RefCell::new(Timers::new()),
             events: RefCell::new(Events::new()),
@@ -157,7 +187,16 @@ impl Worker {
         } else {
             started().or_else(|| self.fresh.pop())
         };
-        own.or_else(|| self.shared.steal(self.index, &self.fresh))
+        own.or_else(|| self.steal())
+    }
+
+    fn steal(&self) -> Option<Runnable> {
+        let stolen = self.shared.steal(self.index, &self.fresh);
+        // More than one: nobody could see the others on their way here.
+        if stolen.is_some() && !self.fresh.is_empty() {
+            self.shared.wake_searcher();
+        }
+        stolen
     }
 
     fn accept_inbox(&self) {
@@ -170,10 +209,26 @@ impl Worker {
         if let After::Again(runnable) = runnable.run(self) {
             self.push_local(runnable);
         }
-        let turns = self.turns.get().wrapping_add(1);
-        self.turns.set(turns);
-        if turns % POLL_INTERVAL == 0 {
+        self.tries.set(TRIES);
+        let turns = self.turns.get() + 1;
+        if turns < self.interval.get() {
+            self.turns.set(turns);
+        } else {
+            self.turns.set(0);
             self.look_around();
+            self.adapt();
+        }
+    }
+
+    /// Looks around more often when turns are long.
+    fn adapt(&self) {
+        let now = Instant::now();
+        let elapsed = now.duration_since(self.looked.replace(now));
+        let interval = self.interval.get();
+        if elapsed > LATEST {
+            self.interval.set((interval / 2).max(1));
+        } else if elapsed < LATEST / 4 {
+            self.interval.set((interval * 2).min(POLL_INTERVAL));
         }
     }
 
@@ -181,21 +236,20 @@ impl Worker {
     fn look_around(&self) {
         self.remote().reactor.poll(&mut self.events.borrow_mut());
         self.fire_timers();
-        if let Some(runnable) = self.shared.take_injected() {
-            self.push_fresh(runnable);
+        if self.shared.take_injected(&self.fresh) {
+            // As after stealing: for a moment they were in no queue.
+            self.shared.wake_searcher();
         }
     }
 
     /// Sleeps until something happens, then searches if it was woken for that.
     fn idle(&self) -> Option<Runnable> {
         let idle = &self.shared.idle;
-        idle.enter(self.index);
         self.remote().reactor.sleep(
             || {
-                // A searcher that slept would keep all others from being woken.
-                self.shared.has_fresh()
-                    || !self.remote().inbox.is_empty()
-                    || idle.is_assigned(self.index)
+                // Not before `asleep` is set: then the notification of who is assigned finds it so.
+                idle.enter(self.index);
+                self.shared.has_fresh() || !self.remote().inbox.is_empty()
             },
             || self.timers.borrow().until_next(),
             &mut self.events.borrow_mut(),
@@ -206,7 +260,8 @@ impl Worker {
         }
         let found = self.shared.steal(self.index, &self.fresh);
         idle.end_search();
-        if found.is_some() {
+        // Also what came during the search, which made nobody search.
+        if self.shared.has_fresh() {
             self.shared.wake_searcher();
         }
         found
@@ -280,14 +335,27 @@ impl Worker {
             task.take_notification();
             return;
         }
+        let since = Instant::now();
+        let mut silent = true;
         while !task.take_notification() {
             self.remote().reactor.sleep(
                 || task.is_notified() || !self.remote().inbox.is_empty(),
-                || self.timers.borrow().until_next(),
+                || {
+                    let next = self.timers.borrow().until_next();
+                    let report = silent.then_some(LONG_IN_PLACE);
+                    next.into_iter().chain(report).min()
+                },
                 &mut self.events.borrow_mut(),
             );
             self.accept_inbox();
             self.fire_timers();
+            if silent && since.elapsed() >= LONG_IN_PLACE {
+                silent = false;
+                let (name, worker) = (task.name.as_deref().unwrap_or("<unnamed>"), self.index);
+                report::line(format_args!(
+                    "green thread '{name}' waits while it unwinds from a panic, and holds up worker {worker}"
+                ));
+            }
         }
     }
 

@@ -12,6 +12,12 @@
 //! # What to watch
 //!
 //! * A `thread_local!` is shared by all green threads of a worker, which take turns at every suspension.
+//! * **The initializer of a `thread_local!` must not suspend** (nor call what may). std takes for granted that nobody uses the
+//!   variable while an initializer runs: when two green threads of a worker are in it, the second value replaces, and
+//!   drops, the first, which may be borrowed. That is undefined behaviour which corde cannot see. Make the value first, and put it
+//!   into a `const`-initialized `OnceCell` or `RefCell`.
+//! * A `OnceLock` or `LazyLock` whose initializer suspends blocks the worker, for good, when another of its green threads wants
+//!   the value; so does every wait with std's own means (channels, `Condvar`, `JoinHandle`) for a green thread of the same worker.
 //! * A [`std::sync::MutexGuard`] held across a suspension blocks the worker as soon as another of its green threads wants the
 //!   lock: a deadlock, though not undefined behaviour.
 //! * `process::exit` in a green thread runs the destructors of its worker's thread-locals while other green threads of the worker are
@@ -25,8 +31,10 @@ mod packet;
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::num::NonZero;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
+use std::process::abort;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -227,6 +235,10 @@ pub struct Thread {
     waiter: Waiter,
 }
 
+// As std's: nothing that a panic could leave half done can be seen through a handle.
+impl RefUnwindSafe for Thread {}
+impl UnwindSafe for Thread {}
+
 impl Thread {
     /// Returns its identifier, which no other thread of the process ever has.
     #[must_use]
@@ -347,6 +359,18 @@ pub fn yield_now() {
     park::yield_now();
 }
 
+/// Ends the process if waiting for a green thread that borrows panics.
+struct AbortIfPanic;
+
+impl Drop for AbortIfPanic {
+    fn drop(&mut self) {
+        report::line(format_args!(
+            "an OS thread panicked while it waited in `run`, aborting"
+        ));
+        abort();
+    }
+}
+
 /// Runs `f` as a green thread and blocks the calling thread until it has ended: the way from `main` into corde.
 ///
 /// Starts the runtime if need be, on as many workers as there are processors; `CORDE_WORKERS` in the environment sets
@@ -375,9 +399,14 @@ where
     // SAFETY: the handle is joined right here, and nothing lets this function return before.
     let handle = unsafe { Builder::new().name("main".into()).spawn_unchecked(f) };
     match handle {
-        Ok(handle) => handle
-            .join()
-            .unwrap_or_else(|payload| resume_unwind(payload)),
+        Ok(handle) => {
+            // To unwind from here while `f` runs would end what it borrows, and std's handle of an OS thread panics in
+            // the thread's very last destructors.
+            let guard = AbortIfPanic;
+            let result = handle.join();
+            mem::forget(guard);
+            result.unwrap_or_else(|payload| resume_unwind(payload))
+        }
         Err(error) => panic!("{error}"),
     }
 }
