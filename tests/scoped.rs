@@ -171,8 +171,12 @@ fn a_recursion_that_ensures_its_stack_goes_as_deep_as_it_wants(#[case] green: bo
 fn remaining_is_known_on_os_threads_and_shrinks_with_depth() {
     #[inline(never)]
     fn deeper() -> usize {
-        let frame = std::hint::black_box([1_u8; 10_000]);
-        remaining().unwrap() * usize::from(frame[0])
+        let frame = [1_u8; 10_000];
+        std::hint::black_box(&frame);
+        let remaining = remaining().unwrap();
+        // Alive until here.
+        std::hint::black_box(&frame);
+        remaining
     }
 
     let thread = std::thread::Builder::new().stack_size(1 << 20);
