@@ -199,3 +199,12 @@ pub(crate) unsafe fn finish(resumer: StackPointer, word: Word, signal: usize) ->
         asm!("b {finish}", finish = sym corde_finish, in("x1") resumer, in("x0") word, in("x2") signal, options(noreturn));
     }
 }
+
+/// Returns the stack pointer of the function that this is inlined into.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}

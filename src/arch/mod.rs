@@ -8,7 +8,8 @@
 //!   (null when it has finished), the word it sent, and when it has finished the signal it sent;
 //! * [`resume_with_float`]: the same, with the coroutine's own [`FloatEnvironment`] in force;
 //! * [`suspend`]`(resumer, word)`: goes back to the resumer, and returns the word and the signal of the next resume;
-//! * [`finish`]`(resumer, word, signal)`: goes back for good.
+//! * [`finish`]`(resumer, word, signal)`: goes back for good;
+//! * [`stack_pointer`]`()`: tells how far down the stack the caller is.
 //!
 //! `resume` and `suspend` are inlined into their callers: a function boundary between them and the code they switch
 //! from would put a mispredicted return (7 ns) on every switch.
@@ -34,7 +35,7 @@ use x86_64 as imp;
 use std::mem::MaybeUninit;
 
 pub(crate) use imp::{
-    FloatEnvironment, finish, prepare, prepared, resume, resume_with_float, suspend,
+    FloatEnvironment, finish, prepare, prepared, resume, resume_with_float, stack_pointer, suspend,
 };
 
 /// A saved stack pointer: all that is kept of a side that does not run. Null stands for a coroutine that has finished.

@@ -197,3 +197,12 @@ pub(crate) unsafe fn finish(resumer: StackPointer, word: Word, signal: usize) ->
         asm!("jmp {finish}", finish = sym corde_finish, in("rsi") resumer, in("rdi") word, in("rdx") signal, options(noreturn));
     }
 }
+
+/// Returns the stack pointer of the function that this is inlined into.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}

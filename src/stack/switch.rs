@@ -139,8 +139,7 @@ fn on_another_stack<F: FnOnce() -> T, T>(bytes: usize, f: F) -> T {
 /// ```
 #[inline]
 pub fn remaining() -> Option<usize> {
-    let here = 0_u8;
-    let here = ptr::from_ref(&here) as usize;
+    let here = arch::stack_pointer();
     let (bottom, end) = KNOWN.get();
     if (bottom..end).contains(&here) {
         return Some(here - bottom);
