@@ -49,7 +49,11 @@
 //!
 //! # Features
 //!
-//! `runtime` (default): everything but [`coroutine`] and [`stack`], which stand alone without it.
+//! | feature | what it is |
+//! | --- | --- |
+//! | `runtime` (default) | everything but [`coroutine`] and [`stack`], which stand alone without it |
+//! | `futures-core` | [`coroutine::AsyncGenerator`] is a `Stream` |
+//! | `asan`, `tsan` | tell AddressSanitizer, ThreadSanitizer of stack switches: for builds with that sanitizer alone |
 //!
 //! # Hazards
 //!

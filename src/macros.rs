@@ -26,17 +26,20 @@
 /// ```
 #[macro_export]
 macro_rules! go {
-    ($(name = $name:expr)? $(, $(stack = $late_stack:expr)?)? ; $($body:tt)+) => {
-        $crate::go!(@spawn
-            $crate::thread::Builder::new()$(.name(::std::string::String::from($name)))?$($(.stack_size($late_stack))?)?;
-            $($body)+
-        )
+    (name = $name:expr $(,)?; $($body:tt)+) => {
+        $crate::go!(@spawn $crate::go!(@named $name); $($body)+)
     };
-    (stack = $stack:expr $(, $(name = $name:expr)?)? ; $($body:tt)+) => {
-        $crate::go!(@spawn
-            $crate::thread::Builder::new().stack_size($stack)$($(.name(::std::string::String::from($name)))?)?;
-            $($body)+
-        )
+    (stack = $stack:expr $(,)?; $($body:tt)+) => {
+        $crate::go!(@spawn $crate::thread::Builder::new().stack_size($stack); $($body)+)
+    };
+    (name = $name:expr, stack = $stack:expr $(,)?; $($body:tt)+) => {
+        $crate::go!(@spawn $crate::go!(@named $name).stack_size($stack); $($body)+)
+    };
+    (stack = $stack:expr, name = $name:expr $(,)?; $($body:tt)+) => {
+        $crate::go!(@spawn $crate::go!(@named $name).stack_size($stack); $($body)+)
+    };
+    (@named $name:expr) => {
+        $crate::thread::Builder::new().name(::std::string::String::from($name))
     };
     (@spawn $builder:expr; $body:block) => {
         $crate::go!(@spawn $builder; move || $body)

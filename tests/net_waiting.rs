@@ -4,7 +4,6 @@
 mod util;
 
 use std::ffi::c_int;
-use std::hint;
 use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net as std_net;
@@ -21,7 +20,7 @@ use util::net::{LOCALHOST, echo, expect_echo, listen, pair, reset};
 use util::threads::{Handle, Kind, OnDrop, one_on_each_worker, wait_until};
 use util::{LIMIT, stress, with_workers};
 
-/// How a thread that waits on a socket is left waiting: on one worker it has certainly begun to; on more it may be anywhere.
+/// Lets a thread wait, and then ends that. On one worker the wait has certainly begun by then; on more there is a race.
 fn while_waiting(wait: impl FnOnce() + Send + 'static, end_it: impl FnOnce()) {
     let begun = Arc::new(AtomicBool::new(false));
     let theirs = begun.clone();
@@ -112,7 +111,7 @@ fn who_waits_is_woken(#[context] context: Context, #[case] scenario: fn()) {
     }
 }
 
-/// Scenarios in which the waiting has certainly begun; `unpark` is not what a reader waits for.
+/// An `unpark` is not what a reader waits for; the `park` that follows gets it.
 #[rstest]
 fn a_reader_leaves_the_token_of_park(#[context] context: Context) {
     with_workers(1, &context, || {
@@ -172,33 +171,22 @@ fn several_readers_of_a_socket_all_get_their_byte(
     #[context] context: Context,
     #[case] workers: usize,
 ) {
+    const READERS: usize = 8;
     with_workers(workers, &context, || {
-        let rounds = 1000 * stress();
-        let (near, mut far) = pair();
-        let ended = Arc::new(AtomicUsize::new(0));
-        let (count, writer) = (ended.clone(), thread::current());
-        let readers = one_on_each_worker(workers, move || {
-            for _ in 0..rounds {
-                thread::park();
-                (&near).read_exact(&mut [0]).unwrap();
-                if count.fetch_add(1, Ordering::SeqCst) + 1 == workers {
-                    writer.unpark();
+        corde::run(|| {
+            let (near, mut far) = pair();
+            let near = Arc::new(near);
+            for _ in 0..1000 * stress() {
+                let readers = [(); READERS].map(|()| {
+                    let near = near.clone();
+                    thread::spawn(move || (&*near).read_exact(&mut [0]))
+                });
+                far.write_all(&[7; READERS]).unwrap();
+                for reader in readers {
+                    reader.join().unwrap().unwrap();
                 }
             }
         });
-        for round in 0..rounds {
-            readers.iter().for_each(|reader| reader.thread().unpark());
-            // At another moment of their tries and waits in each round.
-            (0..round % 256).for_each(|_| hint::spin_loop());
-            far.write_all(&vec![7; workers]).unwrap();
-            while ended.load(Ordering::SeqCst) < workers {
-                thread::park();
-            }
-            ended.store(0, Ordering::SeqCst);
-        }
-        for reader in readers {
-            reader.join().unwrap();
-        }
     });
 }
 

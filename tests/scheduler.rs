@@ -129,22 +129,13 @@ fn a_yield_lets_a_fresh_thread_run(#[context] context: Context) {
 
 // Starvation.
 
-/// Keeps every worker busy with threads that only yield, for as long as `body` runs on a plain OS thread.
+/// Keeps each worker busy with a thread that only yields, for as long as `body` runs on a plain OS thread.
 fn among_yielding_threads(workers: usize, body: impl FnOnce()) {
     let stop = Arc::new(AtomicBool::new(false));
-    let running = Arc::new(AtomicUsize::new(0));
-    let threads: Vec<_> = (0..2 * workers)
-        .map(|_| {
-            let (stop, running) = (stop.clone(), running.clone());
-            thread::spawn(move || {
-                running.fetch_add(1, Ordering::Relaxed);
-                while !stop.load(Ordering::Relaxed) {
-                    thread::yield_now();
-                }
-            })
-        })
-        .collect();
-    wait_until(|| running.load(Ordering::Relaxed) == 2 * workers);
+    let stopped = stop.clone();
+    let threads = one_on_each_worker(workers, move || {
+        wait_until(|| stopped.load(Ordering::Relaxed));
+    });
     body();
     stop.store(true, Ordering::Relaxed);
     for thread in threads {

@@ -115,8 +115,11 @@ impl Load {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let mut connections = Vec::with_capacity(count);
         for place in 0..count {
-            let connection = TcpStream::connect(address)?;
+            let mut connection = TcpStream::connect(address)?;
             connection.set_nodelay(true)?;
+            // A first answer, so that no connection is left waiting to be accepted when the queue for that is full.
+            connection.write_all(&[0; MESSAGE])?;
+            connection.read_exact(&mut [0; MESSAGE])?;
             connection.set_nonblocking(true)?;
             epoll.add(
                 &connection,

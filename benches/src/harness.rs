@@ -19,6 +19,10 @@ pub(crate) const PEER: &str = "--peer";
 /// The least that one sample takes.
 const LEAST: Duration = Duration::from_millis(10);
 
+/// How often the processes of a row are started anew: which pages and addresses a process gets makes a difference that no
+/// number of samples shows.
+const GENERATIONS: usize = 3;
+
 /// Takes one sample: a value for each metric of the row.
 pub(crate) type Sampler = Box<dyn FnMut() -> Vec<f64>>;
 
@@ -234,10 +238,10 @@ pub(crate) fn compare(rows: &[Row], quick: bool) -> Result<(), Box<dyn Error>> {
     );
     for row in rows {
         let rounds = match (quick, row.heavy) {
-            (true, true) => 5,
-            (true, false) => 15,
-            (false, true) => 11,
-            (false, false) => 41,
+            (true, true) => 2,
+            (true, false) => 5,
+            (false, true) => 4,
+            (false, false) => 14,
         };
         let results = measure(row, rounds)?;
         for (place, metric) in row.metrics.iter().enumerate() {
@@ -259,26 +263,27 @@ pub(crate) fn compare(rows: &[Row], quick: bool) -> Result<(), Box<dyn Error>> {
 
 type Samples<'a> = (&'a Contender, Vec<Vec<f64>>);
 
-/// Takes `rounds` samples of each contender, in turn.
+/// Takes `rounds` samples of each contender in each generation of processes, in turn.
 fn measure(row: &Row, rounds: usize) -> Result<Vec<Samples<'_>>, Box<dyn Error>> {
-    let mut processes = Vec::new();
-    for contender in &row.contenders {
-        let process = Process::start(row, contender)
-            .map_err(|error| format!("{} of {}: {error}", contender.name, row.name))?;
-        processes.push((contender, process, Vec::new()));
-    }
-    let count = processes.len();
-    for round in 0..rounds {
-        // Another one begins each time, so that nobody always comes after the same neighbour.
-        for turn in 0..count {
-            let (_, process, samples) = &mut processes[(round + turn) % count];
-            samples.push(process.sample()?);
+    let contenders = row.contenders.iter();
+    let mut results: Vec<Samples<'_>> = contenders.map(|c| (c, Vec::new())).collect();
+    let count = results.len();
+    for _ in 0..GENERATIONS {
+        let mut processes = Vec::with_capacity(count);
+        for contender in &row.contenders {
+            let process = Process::start(row, contender)
+                .map_err(|error| format!("{} of {}: {error}", contender.name, row.name))?;
+            processes.push(process);
+        }
+        for round in 0..rounds {
+            // Another one begins each time, so that nobody always comes after the same neighbour.
+            for turn in 0..count {
+                let place = (round + turn) % count;
+                results[place].1.push(processes[place].sample()?);
+            }
         }
     }
-    let results = processes.into_iter();
-    Ok(results
-        .map(|(contender, _, samples)| (contender, samples))
-        .collect())
+    Ok(results)
 }
 
 fn print_row(row: &Row, metric: &Metric, columns: &[Column<'_>]) {

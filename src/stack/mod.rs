@@ -42,9 +42,9 @@ pub use pool::{Stats, stats};
 use slab::{Shape, Slot};
 pub use switch::{ensure, on_stack, remaining};
 
-/// Size in bytes of a stack when nothing else is asked for: 128 KiB; four times that with the feature `asan`, as the
-/// sanitizer makes frames larger.
-pub const DEFAULT_SIZE: usize = if cfg!(feature = "asan") {
+/// Size in bytes of a stack when nothing else is asked for: 128 KiB; four times that with the features `asan` and `tsan`, as
+/// sanitizers make frames larger.
+pub const DEFAULT_SIZE: usize = if cfg!(any(feature = "asan", feature = "tsan")) {
     512 * 1024
 } else {
     128 * 1024

@@ -105,6 +105,7 @@ pub(crate) fn panic_quietly() -> ! {
     resume_unwind(Box::new("quiet"))
 }
 
+/// Tells whether a payload is that of [`panic_quietly`].
 pub(crate) fn is_quiet_panic(payload: &Payload) -> bool {
     payload.downcast_ref() == Some(&"quiet")
 }
