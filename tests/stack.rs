@@ -200,7 +200,7 @@ fn stack_that_was_used_last_is_reused_first() {
 #[test]
 fn memory_of_many_idle_stacks_goes_back_to_the_system() {
     /// More than are kept warm.
-    const COUNT: usize = 1500;
+    const COUNT: usize = 4_600;
     // No other test uses this size.
     const SIZE: usize = 5 << 14;
 

@@ -45,10 +45,15 @@ impl Inbox {
     }
 
     /// Takes all of it; `receive` gets the green threads in the order in which they were pushed.
-    pub(super) fn take(&self, mut receive: impl FnMut(Runnable)) {
-        if self.newest.load(Ordering::Relaxed).is_null() {
-            return;
+    #[inline(always)]
+    pub(super) fn take(&self, receive: impl FnMut(Runnable)) {
+        if !self.newest.load(Ordering::Relaxed).is_null() {
+            self.take_all(receive);
         }
+    }
+
+    #[cold]
+    fn take_all(&self, mut receive: impl FnMut(Runnable)) {
         let mut task = self.newest.swap(ptr::null_mut(), Ordering::Acquire);
         let mut oldest = ptr::null_mut::<Task>();
         while !task.is_null() {

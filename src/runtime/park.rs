@@ -111,6 +111,7 @@ pub(crate) fn park_until(deadline: Instant) {
 }
 
 /// Lets others run: green threads of the same worker, or other OS threads.
+#[inline(always)]
 pub(crate) fn yield_now() {
     match worker::current_green() {
         Some((worker, task)) => worker.yield_now(task),

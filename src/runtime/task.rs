@@ -135,6 +135,7 @@ impl Task {
     }
 
     /// Takes a pending wake-up, if there is one. For the running task itself.
+    #[inline(always)]
     pub(super) fn take_notification(&self) -> bool {
         self.state.load(Ordering::Relaxed) == NOTIFIED
             && self.state.swap(AWAKE, Ordering::Acquire) == NOTIFIED
@@ -156,6 +157,7 @@ impl Task {
     ///
     /// # Safety
     /// Called by the running task itself, below the frames of its body.
+    #[inline(always)]
     pub(super) unsafe fn suspend(&self, why: Suspension) {
         // SAFETY: `start` stored the pointer before the body ran, and the yielder lives until the body has ended.
         let yielder = unsafe { &*self.yielder.get() };
@@ -236,6 +238,7 @@ impl Runnable {
     }
 
     /// Runs the green thread on `worker`, to which it belongs or which has stolen it fresh, until it yields, parks or ends.
+    #[inline(always)]
     pub(super) fn run(mut self, worker: &Worker) -> After {
         if let Some(body) = self.take_body() {
             match DefaultStack::new(self.task.stack_size) {
@@ -262,12 +265,14 @@ impl Runnable {
         }
     }
 
+    #[inline(always)]
     fn stage(&mut self) -> &mut Stage {
         // SAFETY: there is one `Runnable` for a task, and it is borrowed mutably; the task itself never touches its stage.
         unsafe { &mut *self.task.stage.get() }
     }
 
     /// Takes the body of a task that has not started.
+    #[inline(always)]
     fn take_body(&mut self) -> Option<Body> {
         let stage = self.stage();
         match mem::replace(stage, Stage::Finished) {
@@ -293,6 +298,7 @@ impl Runnable {
         *self.stage() = Stage::Started(ManuallyDrop::new(coroutine));
     }
 
+    #[inline(always)]
     fn resume(&mut self) -> CoroutineResult<Suspension, ()> {
         match self.stage() {
             Stage::Started(coroutine) => coroutine.resume(()),
@@ -303,6 +309,7 @@ impl Runnable {
     }
 
     /// Makes the task wakeable, or finds that a wake-up has come between.
+    #[inline(always)]
     fn park(self) -> After {
         let task = self.give_up();
         // SAFETY: the count that was just given up keeps the task alive: only a waker that finds PARKED takes it over.

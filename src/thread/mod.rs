@@ -36,7 +36,7 @@ use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
 use std::process::abort;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::report;
@@ -307,10 +307,25 @@ pub fn current() -> Thread {
 ///
 /// A green thread is suspended. Unlike std's it does not return without a token.
 pub fn park() {
-    let me = Waiter::current();
-    while !me.token().swap(false, Ordering::Acquire) {
-        park::park();
+    match worker::current_green() {
+        Some((worker, task)) => {
+            while !take(&task.token) {
+                worker.park(task);
+            }
+        }
+        None => {
+            let me = Waiter::current();
+            while !take(me.token()) {
+                park::park();
+            }
+        }
     }
+}
+
+/// Takes a token, if it is there.
+#[inline(always)]
+fn take(token: &AtomicBool) -> bool {
+    token.load(Ordering::Relaxed) && token.swap(false, Ordering::Acquire)
 }
 
 /// Like [`park`], for `duration` at most; as [`std::thread::park_timeout`].
@@ -329,7 +344,7 @@ pub fn park_timeout(duration: Duration) {
         return park();
     };
     let me = Waiter::current();
-    while !me.token().swap(false, Ordering::Acquire) {
+    while !take(me.token()) {
         if Instant::now() >= deadline {
             return;
         }
@@ -355,6 +370,7 @@ pub fn sleep(duration: Duration) {
 }
 
 /// Lets other threads run: the green threads of the same worker that are ready, or other OS threads.
+#[inline(always)]
 pub fn yield_now() {
     park::yield_now();
 }
