@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::thread;
 
 use corde::coroutine::{Coroutine, CoroutineResult, Yielder};
@@ -422,15 +423,13 @@ fn unwinding_ends_the_coroutine_and_frees_its_stack() {
     assert_eq!(next.resume(()), Return(1));
 }
 
-thread_local! {
-    static KEPT: Cell<*const Log> = const { Cell::new(ptr::null()) };
-}
+static KEPT: AtomicPtr<Log> = AtomicPtr::new(ptr::null_mut());
 
 #[test]
 fn abandoning_drops_nothing_and_frees_the_stack() {
     let log = Log::default();
     // What lies in abandoned frames is never dropped: a leak checker should not take it for lost.
-    KEPT.with(|kept| kept.set(Box::leak(Box::new(log.clone()))));
+    KEPT.store(Box::leak(Box::new(log.clone())), Ordering::Relaxed);
     let mut coroutine = suspended_with(&log);
     // SAFETY: all that points into its frames lies in its frames.
     unsafe { coroutine.abandon() };

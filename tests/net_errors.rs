@@ -86,12 +86,18 @@ fn writing_to_a_closed_end_breaks_as_in_std(#[values(Kind::Green, Kind::Os)] kin
     assert_eq!(expected[1], Err(ErrorKind::BrokenPipe));
 }
 
+/// An address where nobody listens, as long as the stream lives whose own it is.
+fn refusing_address() -> (std_net::TcpStream, SocketAddr) {
+    let (stream, _) = std_pair();
+    let address = stream.local_addr().unwrap();
+    (stream, address)
+}
+
 #[rstest]
 #[timeout(LIMIT)]
 fn a_port_where_nobody_listens_refuses(#[values(Kind::Green, Kind::Os)] kind: Kind) {
     kind.run(|| {
-        let (listener, address) = listen();
-        drop(listener);
+        let (_holds_it, address) = refusing_address();
         let error = TcpStream::connect(address).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         let of_std = std_net::TcpStream::connect(address).unwrap_err();
@@ -111,9 +117,8 @@ fn an_address_in_use_is_an_error() {
 #[timeout(LIMIT)]
 fn of_several_addresses_the_first_that_works_is_taken() {
     corde::run(|| {
-        let (busy, in_use) = listen();
-        let (gone, refusing) = listen();
-        drop(gone);
+        let (_listens, in_use) = listen();
+        let (_holds_it, refusing) = refusing_address();
         let any: SocketAddr = LOCALHOST.parse().unwrap();
 
         let bound = TcpListener::bind(&[in_use, any, in_use][..]).unwrap();
@@ -122,7 +127,6 @@ fn of_several_addresses_the_first_that_works_is_taken() {
 
         let connected = TcpStream::connect(&[refusing, address, in_use][..]).unwrap();
         assert_eq!(connected.peer_addr().unwrap(), address);
-        drop(busy);
 
         // The error is that of the last one.
         let error = TcpStream::connect(&[refusing, refusing][..]).unwrap_err();

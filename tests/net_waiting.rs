@@ -375,6 +375,9 @@ fn connect_waits(#[case] accepted: bool) {
     let result = unsafe { libc::listen(listener.as_raw_fd(), 0) };
     assert_eq!(result, 0);
     corde::run(move || {
+        let _client = TcpStream::connect(address).unwrap();
+        // Keeps the port from being given to others when the listener is gone.
+        let _holds_the_port = listener.accept().unwrap();
         let _fills_the_queue = TcpStream::connect(address).unwrap();
         let waits = thread::spawn(move || TcpStream::connect(address));
         // Others go on meanwhile.
