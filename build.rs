@@ -40,7 +40,11 @@ fn main() {
 
     let source = format!("asm/{arch}.S");
     println!("cargo::rerun-if-changed={source}");
-    let assembled = cc::Build::new()
+    let mut assembler = cc::Build::new();
+    if has_initial_exec(&system) {
+        assembler.define("CORDE_GUESS", None);
+    }
+    let assembled = assembler
         .file(&source)
         .define("CORDE_PREFIX", prefix.as_str())
         // The library is named where its functions are declared.
@@ -55,6 +59,13 @@ fn main() {
              or name one in the variable CC). The compiler said: {error}"
         ));
     }
+}
+
+/// Whether every library may have thread-locals in the initial-exec model, even if it is loaded at run time: they are the only
+/// ones that assembly reaches without a call. glibc keeps room for them.
+fn has_initial_exec(system: &str) -> bool {
+    let environment = env::var("CARGO_CFG_TARGET_ENV").unwrap_or_default();
+    system == "linux" && environment == "gnu"
 }
 
 /// Ends the build with one sentence and no panic message around it.

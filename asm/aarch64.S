@@ -7,15 +7,14 @@
  *     suspend   coroutine -> resumer     entered by `b`,  from inline assembly in src/arch/aarch64.rs
  *     finish    coroutine -> resumer     entered by `b` or `bl`, never to come back
  *     entry     where the first resume of a coroutine lands
- *     resume_with_float   `resume` for a coroutine that has a floating-point control register of its own
  *
  * Interface:
  *
  *     x0    one word of data, untouched on its way across
- *     x1    before: stack pointer of the side to switch to
- *           after:  stack pointer of the side that was left (0 from `finish`)
+ *     x1    before: frame record of the side to switch to (not for `suspend`, which finds it)
+ *           after:  in the resumer, frame record of the coroutine (0 from `finish`); undefined in the coroutine
  *     x2    a signal, untouched on its way across; undefined after `suspend`
- *     x3    for `resume` alone: the coroutine's root
+ *     x3    for `resume`: the coroutine's root, which `suspend` takes in x1
  *
  * What is saved. The inline call sites declare every register clobbered that inline assembly can name, so the compiler
  * spills just the values that are alive there. Left for us are those that it cannot name: sp, x29 (frame pointer), x19
@@ -23,21 +22,20 @@
  * d8-d15) are clobbers of the call site. x18 belongs to the platform.
  *
  * What is not saved. FPCR belongs to the OS thread, not to the coroutine: Rust code may not change it (it assumes the
- * default environment). For C code that does change it, a coroutine can have its own: `resume_with_float`. Guarded
+ * default environment). For C code that does change it, a coroutine can have its own, which its Rust side exchanges. Guarded
  * control stacks (GCS) are not supported.
  *
- * The stack of a side that was left, from its stack pointer upwards:
+ * The stack of a side that was left, from its frame record upwards, the address that stands for it:
  *
- *     sp + 24   unused
- *     sp + 16   x19               at first the function that `entry` jumps to
- *     sp +  8   where to go on    x30; at first `entry`
- *     sp +  0   x29               at first the address of the link
+ *     record + 24  unused
+ *     record + 16  x19               at first the function that `entry` jumps to
+ *     record +  8  where to go on    x30; at first `entry`
+ *     record +  0  x29               at first the root
  *
- * The top of a coroutine's stack, for as long as it lives:
+ * The root of a coroutine, above its frames for as long as it lives, aligned to 16:
  *
- *     root      aligned to 16; above it is what the Rust side keeps there
- *     root -  8 an address in `entry`
- *     root - 16 link: where the resumer's x29 is saved (its sp); written by each `resume`
+ *     root + 8     an address in `entry`
+ *     root + 0     link: the resumer's frame record; written by each `resume`, taken out by whoever goes back there
  *
  * The link makes backtraces go on from a coroutine into its resumer, in two ways. Link and address are a frame record
  * (saved frame pointer, return address) as any function's, and what the link points to is the resumer's: a walk along
@@ -49,8 +47,11 @@
  * Landing pads (BTI). A coroutine is entered by `br x17`, which may land on `bti c` and `bti j` alike: `entry` begins with
  * one, and so does the place behind `suspend` in the inline assembly. The note at the end says so to the linker.
  *
- * The resumer's stack pointer arrives in a register and goes back in a register: the way back never waits for a load
- * from the coroutine's stack, which is cold when there are many coroutines.
+ * The guess. A coroutine finds the way back in the link, on its own stack. Among many coroutines that memory is cold, and all
+ * that the resumer does next would wait for it, as each access to its stack needs its stack pointer. So `resume` leaves its record
+ * in a thread-local, too, which is always hot, and `suspend` takes it from there; that it equals the link is checked by a branch, which the
+ * processor predicts, so that nothing waits. A wrong guess (the coroutine has itself resumed another one meanwhile) costs a mispredicted
+ * branch. With 100,000 coroutines in random order this is the difference between 22 ns and 125 ns a switch.
  */
 
 #define GLUE_(a, b) a##b
@@ -66,17 +67,55 @@
 # define END(name) .size SYMBOL(name), . - SYMBOL(name)
 #endif
 
+#define NOT_RUNNING 2               /* as in src/arch/mod.rs */
+
 #define BTI_C hint #34              /* `bti c` and `bti jc` as hints: older assemblers and processors take them, too */
 #define BTI_JC hint #38
+
+/*
+ * The guess, in the initial-exec model. build.rs tells where every library may have such a thread-local; elsewhere every guess is
+ * wrong.
+ */
+#ifdef CORDE_GUESS
+    .macro set_guess record, scratch, address
+    mrs \scratch, tpidr_el0
+    adrp \address, :gottprel:SYMBOL(guess)
+    ldr \address, [\address, :gottprel_lo12:SYMBOL(guess)]
+    str \record, [\scratch, \address]
+    .endm
+
+    .macro get_guess record, address
+    mrs \record, tpidr_el0
+    adrp \address, :gottprel:SYMBOL(guess)
+    ldr \address, [\address, :gottprel_lo12:SYMBOL(guess)]
+    ldr \record, [\record, \address]
+    .endm
+
+    .section .tdata, "awT", %progbits
+    .globl SYMBOL(guess)
+    .protected SYMBOL(guess)
+    .type SYMBOL(guess), %object
+    .size SYMBOL(guess), 8
+    .p2align 3
+SYMBOL(guess):
+    .xword 1                        /* nobody's record, nor null */
+#else
+    .macro set_guess record, scratch, address
+    .endm
+
+    .macro get_guess record, address
+    mov \record, #1
+    .endm
+#endif
 
     .text
 
 /*
  * resume
- *   on entry   x0 = word, x1 = the coroutine's stack pointer, x2 = signal, x3 = the coroutine's root,
+ *   on entry   x0 = word, x1 = the coroutine's frame record, x2 = signal, x3 = the coroutine's root,
  *              x30 = where the resumer goes on
- *   on exit    in the coroutine: x0 = word, x1 = the resumer's stack pointer, x2 = signal
- *   clobbered  x9, x17, x30; everything else is the call site's business
+ *   on exit    in the coroutine: x0 = word, x2 = signal; the resumer's frame record is in the link
+ *   clobbered  x9, x10, x11, x17, x30; everything else is the call site's business
  */
     .p2align 4
     .globl SYMBOL(resume)
@@ -91,9 +130,9 @@ SYMBOL(resume):
     str x19, [sp, #16]
     .cfi_rel_offset x19, 16
     mov x9, sp
-    str x9, [x3, #-16]              /* the link; nothing on a hot path ever waits for it */
+    str x9, [x3]                    /* its record is the link */
+    set_guess x9, x10, x11
     mov sp, x1                      /* from here on the coroutine's stack: it has the same layout, the CFI stays true */
-    mov x1, x9                      /* hand the way back over in a register */
     ldr x19, [sp, #16]
     .cfi_restore x19
     ldp x29, x17, [sp], #32         /* x17: the only kind of branch that may land on either pad */
@@ -106,9 +145,10 @@ SYMBOL(resume):
 
 /*
  * suspend
- *   on entry   x0 = word, x1 = the resumer's stack pointer, x30 = where the coroutine goes on; branched to
- *   on exit    in the resumer, behind its call of `resume`: x0 = word, x1 = the coroutine's stack pointer
- *   clobbered  x9, x30; everything else is the call site's business
+ *   on entry   x0 = word, x1 = the coroutine's root, x30 = where the coroutine goes on; branched to
+ *   on exit    in the resumer, behind its call of `resume`: x0 = word, x1 = the coroutine's frame record;
+ *              if the coroutine does not run: where x30 says, x2 = NOT_RUNNING
+ *   clobbered  x2, x9, x10, x11, x30; everything else is the call site's business
  */
     .p2align 4
     .globl SYMBOL(suspend)
@@ -116,15 +156,20 @@ SYMBOL(resume):
 SYMBOL(suspend):
     .cfi_startproc
     BTI_C
+    .cfi_remember_state
+    get_guess x9, x10
+    ldr x11, [x1]
+    cmp x9, x11
+    b.ne 1f
+0:  str xzr, [x1]                   /* the way back is taken once */
     stp x29, x30, [sp, #-32]!       /* as if called, so that both sides have one layout */
     .cfi_adjust_cfa_offset 32
     .cfi_rel_offset x29, 0
     .cfi_rel_offset x30, 8
     str x19, [sp, #16]
     .cfi_rel_offset x19, 16
-    mov x9, sp
-    mov sp, x1                      /* the resumer's stack: same layout, the CFI stays true */
-    mov x1, x9
+    mov x1, sp                      /* the coroutine's record */
+    mov sp, x9                      /* the resumer's stack: same layout, the CFI stays true */
     ldr x19, [sp, #16]
     .cfi_restore x19
     ldp x29, x30, [sp], #32
@@ -132,12 +177,17 @@ SYMBOL(suspend):
     .cfi_restore x29
     .cfi_restore x30
     ret                             /* answers the `bl` to `resume` */
+    .cfi_restore_state
+1:  mov x9, x11                     /* guessed wrong */
+    cbnz x9, 0b
+    mov x2, #NOT_RUNNING
+    ret
     .cfi_endproc
     END(suspend)
 
 /*
  * finish
- *   on entry   x0 = word, x1 = the resumer's stack pointer, x2 = signal
+ *   on entry   x0 = word, x1 = the resumer's frame record, x2 = signal
  *   on exit    in the resumer, behind its call of `resume`: x0 = word, x1 = 0, x2 = signal
  *   clobbered  x30; the coroutine's stack is left without a trace and may be used anew
  */
@@ -153,7 +203,7 @@ SYMBOL(finish):
     BTI_C
     mov sp, x1
     .cfi_def_cfa_register sp
-    mov x1, xzr                     /* no stack pointer: there is nothing to resume any more */
+    mov x1, xzr                     /* no record: there is nothing to resume any more */
     ldr x19, [sp, #16]
     .cfi_restore x19
     ldp x29, x30, [sp], #32
@@ -165,42 +215,9 @@ SYMBOL(finish):
     END(finish)
 
 /*
- * resume_with_float: a resume between two exchanges of the control register
- *   on entry   as for `resume`, and x4 = address of the coroutine's FPCR (8 bytes)
- *   on exit    as for `resume`, in the resumer, with its own FPCR in force and the coroutine's stored at x4
- *   clobbered  as by `resume`
- */
-    .p2align 4
-    .globl SYMBOL(resume_with_float)
-    FUNCTION(resume_with_float)
-SYMBOL(resume_with_float):
-    .cfi_startproc
-    BTI_C
-    stp x29, x30, [sp, #-32]!
-    .cfi_adjust_cfa_offset 32
-    .cfi_rel_offset x29, 0
-    .cfi_rel_offset x30, 8
-    mrs x9, fpcr
-    stp x4, x9, [sp, #16]           /* no register survives the switch; and room for our own */
-    ldr x9, [x4]
-    msr fpcr, x9
-    bl SYMBOL(resume)               /* its frame is the one that the link leads to; this one comes next */
-    ldp x4, x9, [sp, #16]
-    mrs x10, fpcr
-    str x10, [x4]
-    msr fpcr, x9
-    ldp x29, x30, [sp], #32
-    .cfi_adjust_cfa_offset -32
-    .cfi_restore x29
-    .cfi_restore x30
-    ret
-    .cfi_endproc
-    END(resume_with_float)
-
-/*
  * entry: the first resume comes here with an empty stack
- *   on entry   x0 = word, x1 = the resumer's stack pointer, x19 = function(word, resumer, root), sp = x29 = root - 16
- *   on exit    in the function: x0, x1 as they were, x2 = root
+ *   on entry   x0 = word, x19 = function(word, root), sp = x29 = root
+ *   on exit    in the function: x0 as it was, x1 = root
  *   clobbered  x16, x30
  */
     .p2align 4
@@ -210,7 +227,7 @@ SYMBOL(entry):
     .cfi_startproc
     .cfi_signal_frame               /* tells gdb that the caller's frame may lie on the wrong side of this one */
     /*
-     * The caller is the latest resumer. CFA = *x29 + 32, as x29 is the address of the link in all of this frame's life:
+     * The caller is the latest resumer. CFA = *x29 + 32, as x29 is the root, where the link is, in all of this frame's life:
      *   0x0f DW_CFA_def_cfa_expression, 5 bytes: 0x8d 0x00 DW_OP_breg29 (x29) + 0, 0x06 DW_OP_deref,
      *   0x23 0x20 DW_OP_plus_uconst 32
      */
@@ -219,7 +236,7 @@ SYMBOL(entry):
     .cfi_offset x30, -24
     .cfi_offset x19, -16
     BTI_JC
-    add x2, sp, #16
+    mov x1, sp
     adr x30, 2f                     /* a call without `bl`, which would have no `ret` to answer it */
     mov x16, x19                    /* x16: allowed to land on the function's `bti c` */
     br x16

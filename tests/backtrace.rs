@@ -43,19 +43,16 @@ fn leads_to(mut record: *const Record, wanted: *const Record) -> bool {
     false
 }
 
-/// Resumes from a frame of its own; returns where it is and where the coroutine was.
+/// Resumes from a frame of its own; returns whether the coroutine's chain led to it, and where it was.
 #[inline(never)]
-fn resume(coroutine: &mut Coroutine<(), *const Record, ()>) -> (bool, *const Record) {
+fn resume(coroutine: &mut Coroutine<*const Record, bool, ()>) -> (bool, *const Record) {
     let mine = here();
-    let CoroutineResult::Yield(theirs) = coroutine.resume(()) else {
-        return (false, mine);
-    };
-    // The frames of a suspended coroutine are still there, and linked to this one.
-    (leads_to(theirs, mine), mine)
+    let linked = coroutine.resume(mine) == CoroutineResult::Yield(true);
+    (linked, mine)
 }
 
 #[inline(never)]
-fn from_further_down(coroutine: &mut Coroutine<(), *const Record, ()>) -> (bool, *const Record) {
+fn from_further_down(coroutine: &mut Coroutine<*const Record, bool, ()>) -> (bool, *const Record) {
     let padding = std::hint::black_box([0_u8; 300]);
     let result = resume(coroutine);
     std::hint::black_box(padding);
@@ -63,15 +60,15 @@ fn from_further_down(coroutine: &mut Coroutine<(), *const Record, ()>) -> (bool,
 }
 
 #[inline(never)]
-fn deeper(yielder: &Yielder<(), *const Record>) {
-    yielder.suspend(here());
+fn deeper(yielder: &Yielder<*const Record, bool>, resumer: *const Record) -> *const Record {
+    yielder.suspend(leads_to(here(), resumer))
 }
 
 #[test]
 fn the_chain_of_frame_pointers_leads_from_the_coroutine_to_its_latest_resumer() {
-    let mut coroutine = Coroutine::new(|yielder: &Yielder<(), *const Record>, ()| {
-        deeper(yielder);
-        deeper(yielder);
+    let mut coroutine = Coroutine::new(|yielder: &Yielder<*const Record, bool>, first| {
+        let second = deeper(yielder, first);
+        deeper(yielder, second);
     })
     .unwrap();
     let (linked, first) = resume(&mut coroutine);

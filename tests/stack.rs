@@ -13,7 +13,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use corde::coroutine::{Coroutine, CoroutineResult};
-use corde::stack::{DEFAULT_SIZE, DefaultStack, MIN_SIZE, Stack};
+use corde::stack::{DEFAULT_SIZE, DefaultStack, MIN_SIZE, Stack, stats, trim};
 use rstest::rstest;
 
 use util::child;
@@ -197,31 +197,70 @@ fn stack_that_was_used_last_is_reused_first() {
     prober.assert_guarded(&next);
 }
 
+/// Writes to a byte in each of the two highest pages.
+fn mark(stack: &DefaultStack) {
+    for byte in marks(stack) {
+        // SAFETY: it is a byte of the stack, and nothing runs on it.
+        unsafe { byte.write_volatile(1) };
+    }
+}
+
+/// Tells which of the two highest pages have kept what `mark` wrote.
+fn marked(stack: &DefaultStack) -> [bool; 2] {
+    // SAFETY: as above.
+    marks(stack).map(|byte| unsafe { byte.read_volatile() } == 1)
+}
+
+fn marks(stack: &DefaultStack) -> [*mut u8; 2] {
+    let top = stack.top().as_ptr();
+    [1, page_size() + 1].map(|below| top.wrapping_sub(below))
+}
+
 #[test]
-fn memory_of_many_idle_stacks_goes_back_to_the_system() {
-    /// More than are kept warm.
+fn many_idle_stacks_keep_their_top_page_and_give_the_rest_back() {
+    /// More than keep all of it.
     const COUNT: usize = 4_600;
     // No other test uses this size.
     const SIZE: usize = 5 << 14;
 
-    let mark = |stack: &DefaultStack| stack.top().as_ptr().wrapping_sub(1);
     let stacks = take(COUNT, SIZE);
-    for stack in &stacks {
-        // SAFETY: the byte is the stack's highest, and nothing runs on it.
-        unsafe { mark(stack).write_volatile(1) };
-    }
+    stacks.iter().for_each(mark);
     drop(stacks);
     let again = take(COUNT, SIZE);
-    let is_fresh = |stack: &&DefaultStack| {
-        // SAFETY: as above.
-        unsafe { mark(stack).read_volatile() == 0 }
-    };
-    let fresh: Vec<_> = again.iter().filter(is_fresh).collect();
-    assert!(!fresh.is_empty());
+    let count = |kept: [bool; 2]| again.iter().filter(|stack| marked(stack) == kept).count();
+    let (whole, topped) = (count([true, true]), count([true, false]));
+    assert_eq!(whole + topped, COUNT);
+    // What a thread keeps for itself makes the difference.
+    assert!((4_096..4_200).contains(&whole), "{whole}");
     let mut prober = Prober::new();
-    for stack in fresh {
+    for stack in &again[COUNT - 50..] {
         prober.assert_guarded(stack);
     }
+}
+
+#[test]
+fn trim_gives_the_memory_of_all_idle_stacks_back() {
+    child::run("trim_gives_the_memory_of_all_idle_stacks_back", &[], || {
+        const COUNT: usize = 4_600;
+        let stacks = take(COUNT, MIN_SIZE);
+        stacks.iter().for_each(mark);
+        let in_use = DefaultStack::new(MIN_SIZE).unwrap();
+        mark(&in_use);
+        drop(stacks);
+        assert!(stats().warm > 4_000);
+        trim();
+        let after = stats();
+        assert_eq!((after.warm, after.cold), (0, COUNT));
+        assert_eq!(marked(&in_use), [true, true]);
+        let again = take(COUNT, MIN_SIZE);
+        assert_eq!(stats().made, COUNT + 1);
+        assert!(again.iter().all(|stack| marked(stack) == [false, false]));
+        let mut prober = Prober::new();
+        for stack in &again[COUNT - 50..] {
+            prober.assert_guarded(stack);
+        }
+    })
+    .assert_success();
 }
 
 /// Takes `count` stacks of the same size.

@@ -16,7 +16,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-use crate::harness::{Metric, Row, Sampler};
+use crate::harness::{Metric, Row, Sampler, whole};
 use crate::system;
 
 /// The argument that makes a process a server.
@@ -91,7 +91,7 @@ fn load(server: &'static str, connections: usize) -> Sampler {
     system::pin([LOAD_PROCESSOR]);
     let mut load = Load::start(server, connections).expect("a server can be started");
     load.sample().expect("the server answers");
-    Box::new(move || load.sample().expect("the server answers"))
+    whole(move || load.sample().expect("the server answers"))
 }
 
 /// A server and the connections to it.

@@ -4,6 +4,8 @@
 //! allocators remember what was done before. The child prepares and then waits; for each line it reads, it takes one
 //! sample and answers with one number for each metric. The parent asks one peer after the other, round after round,
 //! so that a machine that drifts does so under all of them; ratios are taken round by round for the same reason.
+//! Where already a first sample leaves something behind, or where memory does not suffice for all peers at once, a process
+//! takes one sample and ends before the next one begins.
 
 use std::env;
 use std::error::Error;
@@ -16,6 +18,9 @@ use crate::system;
 /// The argument that makes a process a peer.
 pub(crate) const PEER: &str = "--peer";
 
+/// The argument that makes a process do a given number of rounds, for `../instructions`.
+pub(crate) const COUNT: &str = "--count";
+
 /// The least that one sample takes.
 const LEAST: Duration = Duration::from_millis(10);
 
@@ -23,8 +28,60 @@ const LEAST: Duration = Duration::from_millis(10);
 /// number of samples shows.
 const GENERATIONS: usize = 3;
 
-/// Takes one sample: a value for each metric of the row.
-pub(crate) type Sampler = Box<dyn FnMut() -> Vec<f64>>;
+/// Takes samples.
+pub(crate) enum Sampler {
+    /// Measures the nanoseconds of one operation.
+    PerOperation {
+        /// Rounds of a sample, at the least.
+        rounds: usize,
+        /// Operations in a round.
+        batch: usize,
+        /// Does so many rounds and returns how long they took.
+        run: Box<dyn FnMut(usize) -> Duration>,
+    },
+    /// Takes a whole sample: a value for each metric of the row.
+    Whole(Box<dyn FnMut() -> Vec<f64>>),
+}
+
+/// Measures the nanoseconds of one operation. `run` does so many rounds of `batch` operations and returns how long they took.
+pub(crate) fn per_operation(batch: usize, run: impl FnMut(usize) -> Duration + 'static) -> Sampler {
+    per_operation_in(1, batch, run)
+}
+
+/// The same, in at least so many rounds a sample: what one round leaves in the caches, and not what the peer before has left there,
+/// then decides about the next.
+pub(crate) fn per_operation_in(
+    rounds: usize,
+    batch: usize,
+    run: impl FnMut(usize) -> Duration + 'static,
+) -> Sampler {
+    let run = Box::new(run);
+    Sampler::PerOperation { rounds, batch, run }
+}
+
+/// Measures whatever the metrics of the row are.
+pub(crate) fn whole(sample: impl FnMut() -> Vec<f64> + 'static) -> Sampler {
+    Sampler::Whole(Box::new(sample))
+}
+
+impl Sampler {
+    /// Makes it ready to take samples: finds out, once, how many rounds take long enough, which warms up as well.
+    fn calibrated(self) -> Box<dyn FnMut() -> Vec<f64>> {
+        match self {
+            Sampler::PerOperation {
+                mut rounds,
+                batch,
+                mut run,
+            } => {
+                while run(rounds) < LEAST {
+                    rounds *= 2;
+                }
+                Box::new(move || vec![run(rounds).as_nanos() as f64 / (rounds * batch) as f64])
+            }
+            Sampler::Whole(sample) => sample,
+        }
+    }
+}
 
 /// What a number means.
 pub(crate) struct Metric {
@@ -69,8 +126,17 @@ pub(crate) struct Row {
     name: String,
     metrics: &'static [Metric],
     workers: usize,
-    heavy: bool,
+    samples: Samples,
+    fresh: bool,
+    needs: fn() -> Result<(), &'static str>,
     contenders: Vec<Contender>,
+}
+
+/// How many samples a generation of processes takes.
+#[derive(Clone, Copy)]
+struct Samples {
+    quick: usize,
+    full: usize,
 }
 
 impl Row {
@@ -79,7 +145,9 @@ impl Row {
             name: name.into(),
             metrics,
             workers: 1,
-            heavy: false,
+            samples: Samples { quick: 5, full: 14 },
+            fresh: false,
+            needs: || Ok(()),
             contenders: Vec::new(),
         }
     }
@@ -92,7 +160,25 @@ impl Row {
 
     /// Marks a row whose samples take long by nature: it gets fewer of them.
     pub(crate) fn heavy(mut self) -> Row {
-        self.heavy = true;
+        self.samples = Samples { quick: 2, full: 4 };
+        self
+    }
+
+    /// Marks a row of which a single sample takes seconds.
+    pub(crate) fn huge(mut self) -> Row {
+        self.samples = Samples { quick: 1, full: 2 };
+        self
+    }
+
+    /// Gives each sample a process of its own, one at a time.
+    pub(crate) fn fresh(mut self) -> Row {
+        self.fresh = true;
+        self
+    }
+
+    /// Sets what the machine must have; if it has not, the row is left out with the reason.
+    pub(crate) fn needs(mut self, needs: fn() -> Result<(), &'static str>) -> Row {
+        self.needs = needs;
         self
     }
 
@@ -134,27 +220,9 @@ pub(crate) fn timed(f: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// Samples the nanoseconds of one operation. `run` does so many rounds of `batch` operations and returns how long they took;
-/// how many rounds make a sample is found out here, once, which warms up as well.
-pub(crate) fn per_operation(
-    batch: usize,
-    mut run: impl FnMut(usize) -> Duration + 'static,
-) -> Sampler {
-    let mut rounds = 1;
-    while run(rounds) < LEAST {
-        rounds *= 2;
-    }
-    Box::new(move || vec![run(rounds).as_nanos() as f64 / (rounds * batch) as f64])
-}
-
 /// The main function of a peer's process: prepares, and takes a sample for each line on the standard input.
 pub(crate) fn serve_samples(rows: &[Row], row: &str, peer: &str) -> Result<(), Box<dyn Error>> {
-    let row = rows.iter().find(|known| known.name == row);
-    let row = row.ok_or("there is no such row")?;
-    let contender = row.contenders.iter().find(|known| known.name == peer);
-    let contender = contender.ok_or("there is no such peer")?;
-    system::pin(0..row.workers);
-    let mut sample = (contender.prepare)();
+    let mut sample = prepare(rows, row, peer)?.calibrated();
     println!("ready");
     for line in io::stdin().lines() {
         line?;
@@ -162,6 +230,33 @@ pub(crate) fn serve_samples(rows: &[Row], row: &str, peer: &str) -> Result<(), B
         println!("{}", values.join(" "));
     }
     Ok(())
+}
+
+/// The main function of a process whose instructions are counted: does `rounds` rounds, no more.
+pub(crate) fn count(
+    rows: &[Row],
+    row: &str,
+    peer: &str,
+    rounds: &str,
+) -> Result<(), Box<dyn Error>> {
+    let rounds: usize = rounds.parse()?;
+    match prepare(rows, row, peer)? {
+        Sampler::PerOperation { mut run, .. } => {
+            run(rounds);
+            Ok(())
+        }
+        Sampler::Whole(_) => Err("this row does not count operations".into()),
+    }
+}
+
+/// Makes this process the peer of a row.
+fn prepare(rows: &[Row], row: &str, peer: &str) -> Result<Sampler, Box<dyn Error>> {
+    let row = rows.iter().find(|known| known.name == row);
+    let row = row.ok_or("there is no such row")?;
+    let contender = row.contenders.iter().find(|known| known.name == peer);
+    let contender = contender.ok_or("there is no such peer")?;
+    system::pin(0..row.workers);
+    Ok((contender.prepare)())
 }
 
 /// A peer's process.
@@ -172,6 +267,11 @@ struct Process {
 
 impl Process {
     fn start(row: &Row, contender: &Contender) -> Result<Process, Box<dyn Error>> {
+        Process::prepared(row, contender)
+            .map_err(|error| format!("{} of {}: {error}", contender.name, row.name).into())
+    }
+
+    fn prepared(row: &Row, contender: &Contender) -> Result<Process, Box<dyn Error>> {
         let mut child = Command::new(env::current_exe()?)
             .args([PEER, &row.name, contender.name])
             .env("CORDE_WORKERS", row.workers.to_string())
@@ -237,11 +337,14 @@ pub(crate) fn compare(rows: &[Row], quick: bool) -> Result<(), Box<dyn Error>> {
          | --- | --- | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for row in rows {
-        let rounds = match (quick, row.heavy) {
-            (true, true) => 2,
-            (true, false) => 5,
-            (false, true) => 4,
-            (false, false) => 14,
+        if let Err(reason) = (row.needs)() {
+            println!("{}: left out, {reason}\n", row.name);
+            continue;
+        }
+        let rounds = if quick {
+            row.samples.quick
+        } else {
+            row.samples.full
         };
         let results = measure(row, rounds)?;
         for (place, metric) in row.metrics.iter().enumerate() {
@@ -261,26 +364,27 @@ pub(crate) fn compare(rows: &[Row], quick: bool) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-type Samples<'a> = (&'a Contender, Vec<Vec<f64>>);
+type Results<'a> = Vec<(&'a Contender, Vec<Vec<f64>>)>;
 
 /// Takes `rounds` samples of each contender in each generation of processes, in turn.
-fn measure(row: &Row, rounds: usize) -> Result<Vec<Samples<'_>>, Box<dyn Error>> {
+fn measure(row: &Row, rounds: usize) -> Result<Results<'_>, Box<dyn Error>> {
     let contenders = row.contenders.iter();
-    let mut results: Vec<Samples<'_>> = contenders.map(|c| (c, Vec::new())).collect();
+    let mut results: Results<'_> = contenders.map(|c| (c, Vec::new())).collect();
     let count = results.len();
-    for _ in 0..GENERATIONS {
-        let mut processes = Vec::with_capacity(count);
-        for contender in &row.contenders {
-            let process = Process::start(row, contender)
-                .map_err(|error| format!("{} of {}: {error}", contender.name, row.name))?;
-            processes.push(process);
-        }
-        for round in 0..rounds {
-            // Another one begins each time, so that nobody always comes after the same neighbour.
-            for turn in 0..count {
-                let place = (round + turn) % count;
-                results[place].1.push(processes[place].sample()?);
+    // Another one begins each time, so that nobody always comes after the same neighbour.
+    let turns = |round| (0..count).map(move |turn| (round + turn) % count);
+    for generation in 0..GENERATIONS {
+        if row.fresh {
+            for place in (0..rounds).flat_map(|round| turns(generation * rounds + round)) {
+                let (contender, samples) = &mut results[place];
+                samples.push(Process::start(row, contender)?.sample()?);
             }
+            continue;
+        }
+        let processes = row.contenders.iter().map(|c| Process::start(row, c));
+        let mut processes = processes.collect::<Result<Vec<_>, _>>()?;
+        for place in (0..rounds).flat_map(turns) {
+            results[place].1.push(processes[place].sample()?);
         }
     }
     Ok(results)

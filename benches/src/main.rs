@@ -4,10 +4,15 @@
 //! | --- | --- |
 //! | `main.rs` | the arguments |
 //! | `harness.rs` | rows, peers in processes of their own, interleaved samples, medians |
-//! | `system.rs` | processor affinity, resident memory |
-//! | `switch.rs` `spawn.rs` `echo.rs` | what is measured, a file for a layer |
+//! | `system.rs` | processor affinity, memory |
+//! | `switch/` `spawn.rs` `echo.rs` | what is measured, a folder or a file for a layer |
 //!
 //! Inside of those, a module for a peer, with the same functions in each.
+
+#![cfg_attr(
+    feature = "nightly",
+    feature(coroutines, coroutine_trait, stmt_expr_attributes)
+)]
 
 mod echo;
 mod harness;
@@ -23,7 +28,7 @@ use harness::Row;
 
 const USAGE: &str = "usage: corde-benches [--quick] [--list] [FILTER...]
 
-  --quick   fewer samples: all rows in less than a minute, if the machine is idle
+  --quick   fewer samples: all rows in two or three minutes, if the machine is idle
   --list    print the names of the rows
   FILTER    measure only the rows whose name contains one of these";
 
@@ -39,6 +44,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         [harness::PEER, row, peer] => harness::serve_samples(&rows(), row, peer),
+        [harness::COUNT, row, peer, rounds] => harness::count(&rows(), row, peer, rounds),
         [echo::SERVER, peer] => echo::serve(peer),
         _ => compare(&arguments),
     };

@@ -107,7 +107,7 @@ mod corde {
     use ::corde::thread::{self, JoinHandle};
 
     use super::{BURST, per_parked};
-    use crate::harness::{Sampler, per_operation, timed};
+    use crate::harness::{Sampler, per_operation, timed, whole};
     use crate::system::resident_memory;
 
     /// Spawns one and joins it.
@@ -209,7 +209,7 @@ mod corde {
             let memory = resident_memory() - before;
             per_parked(count, began + timed(|| finish(threads)), memory)
         };
-        Box::new(move || run(measure))
+        whole(move || run(measure))
     }
 }
 
@@ -225,7 +225,7 @@ mod tokio {
     use ::tokio::task::{JoinHandle, spawn, yield_now};
 
     use super::{BURST, per_parked};
-    use crate::harness::{Sampler, per_operation};
+    use crate::harness::{Sampler, per_operation, whole};
     use crate::system::resident_memory;
 
     pub(super) fn multi_thread(workers: usize) -> Runtime {
@@ -365,7 +365,7 @@ mod tokio {
             finish(tasks).await;
             per_parked(count, began + start.elapsed(), memory)
         };
-        Box::new(move || run(&runtime, measure()))
+        whole(move || run(&runtime, measure()))
     }
 }
 
@@ -379,7 +379,7 @@ mod may {
     use ::may::go;
 
     use super::{BURST, per_parked};
-    use crate::harness::{Sampler, per_operation, timed};
+    use crate::harness::{Sampler, per_operation, timed, whole};
     use crate::system::resident_memory;
 
     /// Sets the workers up, which come into being with the first coroutine.
@@ -490,6 +490,6 @@ mod may {
             let memory = resident_memory() - before;
             per_parked(count, began + timed(|| finish(coroutines)), memory)
         };
-        Box::new(move || run(measure))
+        whole(move || run(measure))
     }
 }

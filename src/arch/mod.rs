@@ -2,13 +2,13 @@
 //!
 //! Each architecture provides, under the same names and in the same order:
 //!
-//! * [`prepare`]`(root, function)`: lays out the first frame of a coroutine and returns its stack pointer, which
+//! * [`prepare`]`(root, function)`: lays out the first frame of a coroutine below its root and returns its frame record, which
 //!   [`prepared`]`(root)` tells again;
-//! * [`resume`]`(coroutine, root, word, signal)`: runs it until it suspends or finishes, and returns its new stack pointer
+//! * [`resume`]`(coroutine, root, word, signal)`: runs it until it suspends or finishes, and returns its new frame record
 //!   (null when it has finished), the word it sent, and when it has finished the signal it sent;
-//! * [`resume_with_float`]: the same, with the coroutine's own [`FloatEnvironment`] in force;
-//! * [`suspend`]`(resumer, word)`: goes back to the resumer, and returns the word and the signal of the next resume;
+//! * [`suspend`]`(root, word)`: goes back to the latest resumer, and returns the word and the signal of the next resume;
 //! * [`finish`]`(resumer, word, signal)`: goes back for good;
+//! * [`FloatEnvironment`]: the floating-point control words, to be exchanged on request;
 //! * [`stack_pointer`]`()`: tells how far down the stack the caller is.
 //!
 //! `resume` and `suspend` are inlined into their callers: a function boundary between them and the code they switch
@@ -32,20 +32,56 @@ mod x86_64;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as imp;
 
-use std::mem::MaybeUninit;
+use std::cell::Cell;
+use std::mem::{MaybeUninit, offset_of};
+use std::ptr;
 
-pub(crate) use imp::{
-    FloatEnvironment, finish, prepare, prepared, resume, resume_with_float, stack_pointer, suspend,
-};
+pub(crate) use imp::{FloatEnvironment, finish, prepare, prepared, resume, stack_pointer, suspend};
 
-/// A saved stack pointer: all that is kept of a side that does not run. Null stands for a coroutine that has finished.
-pub(crate) type StackPointer = *mut u8;
+/// Where a side that does not run has left its registers: all that is kept of it. Null stands for a coroutine that has finished.
+pub(crate) type FrameRecord = *mut u8;
 
 /// What a switch carries across: any bytes that fit a register, initialised or not.
 pub(crate) type Word = MaybeUninit<*mut u8>;
 
-/// What [`prepare`] makes a coroutine begin with: its first word, its resumer, and the `root` it was prepared with.
-pub(crate) type Entry = unsafe extern "C" fn(word: Word, resumer: StackPointer, root: *mut u8) -> !;
+/// What [`prepare`] makes a coroutine begin with: its first word, and the `root` it was prepared with.
+pub(crate) type Entry = unsafe extern "C" fn(word: Word, root: *mut Root) -> !;
 
-/// Alignment of a stack pointer at a call in both ABIs, and so of `root` in [`prepare`].
+/// The signal that [`suspend`] answers with when the coroutine is not running, so that there is nobody to go back to. A resume
+/// does not send it.
+pub(crate) const NOT_RUNNING: usize = 2;
+
+/// Alignment of a stack pointer at a call in both ABIs, and so of a [`Root`].
 pub(crate) const STACK_ALIGN: usize = 16;
+
+/// The root of a coroutine: a frame record above its frames, which leads from them to the resumer's, as drawn in the `.S` files.
+#[repr(C, align(16))]
+pub(crate) struct Root {
+    /// Written by each [`resume`].
+    link: Cell<FrameRecord>,
+    entry: usize,
+}
+
+const _: () = assert!(offset_of!(Root, link) == 0 && offset_of!(Root, entry) == 8);
+
+impl Root {
+    /// That of a coroutine that was not resumed yet.
+    #[inline(always)]
+    pub(crate) fn new() -> Root {
+        Root {
+            link: Cell::new(ptr::null_mut()),
+            entry: imp::entry_address(),
+        }
+    }
+
+    /// Takes out the latest resumer, to go back there; null if the coroutine does not run.
+    #[inline(always)]
+    pub(crate) fn take_resumer(&self) -> FrameRecord {
+        self.link.replace(ptr::null_mut())
+    }
+
+    /// Returns whether the coroutine has been resumed and has not gone back since.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.link.get().is_null()
+    }
+}

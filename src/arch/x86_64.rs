@@ -2,17 +2,14 @@
 
 use core::arch::asm;
 use core::mem::{offset_of, size_of};
-use core::ptr;
 
-use super::{Entry, StackPointer, Word};
+use super::{Entry, FrameRecord, Root, Word};
 
 // Named here and not by the build script alone, so that a dylib hands the symbols on to those who inline the call sites.
 #[link(name = "corde_switch", kind = "static")]
 unsafe extern "C" {
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "resume")]
     fn corde_resume();
-    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "resume_with_float")]
-    fn corde_resume_with_float();
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "suspend")]
     fn corde_suspend();
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "finish")]
@@ -33,7 +30,7 @@ const _: () = assert!(
     size_of::<Frame>() == 24 && offset_of!(Frame, rbp) == 8 && offset_of!(Frame, rip) == 16
 );
 
-/// The floating-point control words, as `resume_with_float` reads and writes them.
+/// The floating-point control words: MXCSR and that of the x87.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct FloatEnvironment {
@@ -58,41 +55,53 @@ impl FloatEnvironment {
         }
         environment
     }
+
+    /// Puts it in force.
+    ///
+    /// # Safety
+    /// Until the default environment is back in force, no Rust code runs that calculates with floating-point numbers.
+    pub(crate) unsafe fn set(self) {
+        // SAFETY: loads control words that were stored by `current`; the caller answers for what they change.
+        unsafe {
+            asm!(
+                "ldmxcsr [{0}]",
+                "fldcw [{0} + 4]",
+                in(reg) &raw const self,
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+    }
 }
 
-/// The top of a coroutine's stack, right below the root, as drawn in the `.S` file.
-#[repr(C)]
-struct Link {
-    resumer: usize,
-    entry: usize,
+/// An address in `entry`, for the return address of a root and of the first frame.
+#[inline(always)]
+pub(super) fn entry_address() -> usize {
+    corde_entry as unsafe extern "C" fn() as usize
 }
-
-const _: () = assert!(size_of::<Link>() == 16);
 
 /// Lays out the first frame below `root`, so that the first resume calls `function`.
 ///
 /// # Safety
-/// `root` is aligned to 16 and has writable, unused stack below it.
-pub(crate) unsafe fn prepare(root: *mut u8, function: Entry) -> StackPointer {
-    let entry = corde_entry as unsafe extern "C" fn() as usize;
-    let link = root.wrapping_sub(size_of::<Link>()).cast::<Link>();
-    // SAFETY: the caller gives writable stack below `root`; 16 below an address aligned to 16 is aligned to 8.
-    unsafe { link.write(Link { resumer: 0, entry }) };
-    let frame = link.cast::<Frame>().wrapping_sub(1);
-    // SAFETY: as above, and a frame's size is a multiple of 8.
+/// `root` has writable, unused stack below it.
+#[inline(always)]
+pub(crate) unsafe fn prepare(root: *mut Root, function: Entry) -> FrameRecord {
+    let frame = root.cast::<Frame>().wrapping_sub(1);
+    // SAFETY: the caller gives writable stack below `root`, which is aligned to 16; a frame's size is a multiple of 8.
     unsafe {
         frame.write(Frame {
             rbx: function as usize,
-            rbp: link as usize,
-            rip: entry,
+            rbp: root as usize,
+            rip: entry_address(),
         })
     };
-    frame.cast()
+    prepared(root)
 }
 
-/// Returns what [`prepare`] returned for `root`: the stack pointer of a coroutine that was never resumed.
-pub(crate) fn prepared(root: *mut u8) -> StackPointer {
-    root.wrapping_sub(size_of::<Link>() + size_of::<Frame>())
+/// Returns what [`prepare`] returned for `root`: the frame record of a coroutine that was never resumed.
+#[inline(always)]
+pub(crate) fn prepared(root: *mut Root) -> FrameRecord {
+    root.cast::<u8>()
+        .wrapping_sub(size_of::<Frame>() - offset_of!(Frame, rbp))
 }
 
 /// Runs `coroutine` until it suspends or finishes.
@@ -102,12 +111,12 @@ pub(crate) fn prepared(root: *mut u8) -> StackPointer {
 /// is the one it was prepared with.
 #[inline(always)]
 pub(crate) unsafe fn resume(
-    coroutine: StackPointer,
-    root: *mut u8,
+    coroutine: FrameRecord,
+    root: *const Root,
     word: Word,
     signal: usize,
-) -> (StackPointer, Word, usize) {
-    let left: StackPointer;
+) -> (FrameRecord, Word, usize) {
+    let left: FrameRecord;
     let answer: Word;
     let signal_back: usize;
     // SAFETY: the caller vouches for `coroutine`, so its stack holds the frame that the `.S` pops. Every register that
@@ -127,46 +136,14 @@ pub(crate) unsafe fn resume(
     (left, answer, signal_back)
 }
 
-/// Like [`resume`], with the floating-point environment of the coroutine in force meanwhile.
+/// Goes back to the latest resumer; returns, when resumed again, the word and the signal that were sent. If the coroutine
+/// does not run, returns at once, with the signal [`NOT_RUNNING`](super::NOT_RUNNING) and no word.
 ///
 /// # Safety
-/// As for [`resume`]: `coroutine` came from [`prepare`] or the latest [`resume`] of this coroutine on its live stack, and is used once; `root`
-/// is the one it was prepared with.
-pub(crate) unsafe fn resume_with_float(
-    coroutine: StackPointer,
-    root: *mut u8,
-    word: Word,
-    signal: usize,
-    float: &mut FloatEnvironment,
-) -> (StackPointer, Word, usize) {
-    let left: StackPointer;
-    let answer: Word;
-    let signal_back: usize;
-    // SAFETY: the caller vouches for `coroutine`, so its stack holds the frame that the `.S` pops. Every register that
-    // the other side may change is an output or a clobber here, or saved by the `.S` (rsp, rbp, rbx).
-    unsafe {
-        asm!(
-            "call {resume}",
-            resume = sym corde_resume_with_float,
-            inlateout("r9") ptr::from_mut(float) => _,
-            inlateout("rsi") coroutine => left,
-            inlateout("rdi") word => answer,
-            inlateout("rdx") signal => signal_back,
-            inlateout("rcx") root => _,
-            lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
-            clobber_abi("sysv64"),
-        );
-    }
-    (left, answer, signal_back)
-}
-
-/// Goes back to `resumer`; returns, when resumed again, the new resumer with the word and the signal it sent.
-///
-/// # Safety
-/// Called on a coroutine's stack; `resumer` is what its latest resume handed over, and is used once.
+/// `root` is that of a coroutine which does not run, or which runs the caller, directly or through coroutines that it has
+/// resumed.
 #[inline(always)]
-pub(crate) unsafe fn suspend(resumer: StackPointer, word: Word) -> (StackPointer, Word, usize) {
-    let left: StackPointer;
+pub(crate) unsafe fn suspend(root: &Root, word: Word) -> (Word, usize) {
     let answer: Word;
     let signal: usize;
     // SAFETY: as in `resume`, with the sides exchanged; the address behind the jump is what the next `resume` goes to.
@@ -176,23 +153,24 @@ pub(crate) unsafe fn suspend(resumer: StackPointer, word: Word) -> (StackPointer
             "jmp {suspend}",
             "2:",
             suspend = sym corde_suspend,
-            inlateout("rsi") resumer => left,
+            inlateout("rcx") root => _,
             inlateout("rdi") word => answer,
             lateout("rdx") signal,
             lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
             clobber_abi("sysv64"),
         );
     }
-    (left, answer, signal)
+    (answer, signal)
 }
 
 /// Goes back to `resumer` for good: its `resume` returns null, the word and the signal.
 ///
 /// # Safety
-/// As for [`suspend`]; moreover nothing on this stack needs to be dropped any more.
+/// Called on a coroutine's stack; `resumer` is what its latest resume left in the root, and is used once. Nothing on this stack needs
+/// to be dropped any more.
 #[inline(always)]
-pub(crate) unsafe fn finish(resumer: StackPointer, word: Word, signal: usize) -> ! {
-    // SAFETY: the caller vouches for `resumer`, below which `resume` left its frame; control does not come back.
+pub(crate) unsafe fn finish(resumer: FrameRecord, word: Word, signal: usize) -> ! {
+    // SAFETY: the caller vouches for `resumer`, at which `resume` left its frame; control does not come back.
     unsafe {
         asm!("jmp {finish}", finish = sym corde_finish, in("rsi") resumer, in("rdi") word, in("rdx") signal, options(noreturn));
     }

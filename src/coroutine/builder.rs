@@ -3,7 +3,6 @@
 use std::io;
 
 use super::{Coroutine, Yielder};
-use crate::arch::FloatEnvironment;
 use crate::stack::{DEFAULT_SIZE, DefaultStack};
 
 /// The settings of a coroutine to be made.
@@ -86,7 +85,9 @@ impl Builder {
     {
         let stack = DefaultStack::with_guard(self.stack_size, self.guard_size)?;
         let mut coroutine = Coroutine::with_stack(stack, body);
-        coroutine.float = self.own_float.then(FloatEnvironment::current);
+        if self.own_float {
+            coroutine.own_float_environment();
+        }
         Ok(coroutine)
     }
 }

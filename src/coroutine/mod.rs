@@ -34,14 +34,14 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::mem::{self, ManuallyDrop};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::abort;
 use std::ptr::{self, NonNull};
 use std::thread;
 
 use crate::arch::fiber::Fiber;
-use crate::arch::{self, FloatEnvironment, STACK_ALIGN, StackPointer, Word};
+use crate::arch::{self, FloatEnvironment, FrameRecord, STACK_ALIGN, Word};
 use crate::report;
 use crate::stack::{DEFAULT_SIZE, DefaultStack, Stack, overflow};
 use transfer::{Parcel, receive};
@@ -88,38 +88,40 @@ pub enum CoroutineResult<Yield, Return> {
 /// ```
 pub struct Coroutine<Input, Yield, Return, S: Stack = DefaultStack> {
     /// Where it stopped; null once it is done.
-    pointer: StackPointer,
-    root: NonNull<Root>,
-    /// Its own floating-point environment, if it has one.
-    float: Option<FloatEnvironment>,
+    record: FrameRecord,
+    control: NonNull<Control>,
     /// Dropped once the coroutine is done; leaked with the frames on it, if it never is.
     stack: ManuallyDrop<S>,
     _types: PhantomData<fn(Input) -> (Yield, Return)>,
 }
 
-/// The top of a coroutine's stack, fixed while it lives.
-struct Root {
+/// The top of a coroutine's stack, in its place while it lives. Both sides use it, which never run at once.
+///
+/// What a switch touches is here, and together at the beginning: of many coroutines each costs few cache lines.
+#[repr(C)]
+struct Control {
+    root: arch::Root,
+    /// The resumer was unwinding from a panic when it resumed. Set by it, and reset by the coroutine before it goes back.
+    in_panic: Cell<bool>,
+    /// For a coroutine that has its own: the floating-point environment of the side that does not run.
+    float: Cell<Option<FloatEnvironment>>,
     fiber: Fiber,
     /// Drops the body of a coroutine that never ran.
-    drop_body: unsafe fn(NonNull<Root>),
+    drop_body: unsafe fn(NonNull<Control>),
 }
 
-/// A [`Root`] with the body that has yet to run.
+/// A [`Control`] with the body that has yet to run.
 #[repr(C)]
-struct RootWithBody<F> {
-    root: Root,
+struct ControlWithBody<F> {
+    control: Control,
     body: ManuallyDrop<F>,
 }
 
-/// Stands for the stack pointer of a coroutine that runs. Seen by its `Drop` only when `process::exit` is called in it and runs the
-/// destructors of thread-locals, one of which owns it.
-const RUNNING: StackPointer = ptr::without_provenance_mut(1);
+/// What a resume signals to the coroutine: go on, with the word as a parcel of the input.
+const GO_ON: usize = 0;
 
-/// What a resume signals to the coroutine, as a sum: leave by unwinding, rather than go on.
+/// Leave by unwinding.
 const UNWIND: usize = 1;
-
-/// The resumer is unwinding from a panic.
-const IN_PANIC: usize = 2;
 
 /// What a coroutine signals at its end: the word is a parcel of its value.
 const RETURNED: usize = 0;
@@ -184,38 +186,40 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         overflow::protect_thread();
         let top = stack.top().as_ptr();
         let room = top as usize - stack.bottom().as_ptr() as usize;
-        let layout = Layout::new::<RootWithBody<F>>();
+        let layout = Layout::new::<ControlWithBody<F>>();
         let align = layout.align().max(STACK_ALIGN);
         if layout.size().saturating_add(align) > room / 2 {
             too_large(layout.size(), room);
         }
         let address = (top as usize - layout.size()) & !(align - 1);
-        let root = top
+        let place = top
             .wrapping_sub(top as usize - address)
-            .cast::<RootWithBody<F>>();
-        let fiber = Fiber::new(stack.bottom().as_ptr(), top);
-        let first = Root {
-            fiber,
+            .cast::<ControlWithBody<F>>();
+        let control = Control {
+            root: arch::Root::new(),
+            in_panic: Cell::new(false),
+            float: Cell::new(None),
+            fiber: Fiber::new(stack.bottom().as_ptr(), top),
             drop_body: drop_body::<F>,
         };
+        let body = ManuallyDrop::new(body);
         // SAFETY: the range is aligned, and inside of the stack, which is ours alone (trait Stack), as just asserted.
-        unsafe {
-            root.write(RootWithBody {
-                root: first,
-                body: ManuallyDrop::new(body),
-            })
-        };
-        // SAFETY: `root` is aligned to 16 at least, and has half of the stack below it.
-        let pointer = unsafe { arch::prepare(root.cast(), entry::<F, Input, Yield, Return>) };
+        unsafe { place.write(ControlWithBody { control, body }) };
+        // SAFETY: `place` begins with a root (repr(C)), and has half of the stack below it.
+        let record = unsafe { arch::prepare(place.cast(), entry::<F, Input, Yield, Return>) };
         // SAFETY: an address inside of a stack is not null.
-        let root = unsafe { NonNull::new_unchecked(root.cast()) };
+        let control = unsafe { NonNull::new_unchecked(place.cast()) };
         Coroutine {
-            pointer,
-            root,
-            float: None,
+            record,
+            control,
             stack: ManuallyDrop::new(stack),
             _types: PhantomData,
         }
+    }
+
+    /// Gives it a floating-point environment of its own, which begins with the one in force.
+    fn own_float_environment(&mut self) {
+        self.control().float.set(Some(FloatEnvironment::current()));
     }
 
     /// Runs the coroutine until it suspends or ends.
@@ -225,60 +229,68 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     /// If the coroutine is done already; and with the coroutine's own panic if it panics, after which it is done.
     #[inline]
     pub fn resume(&mut self, input: Input) -> CoroutineResult<Yield, Return> {
-        if self.pointer.is_null() {
+        self.control().note_panic();
+        self.resume_not_panicking(input)
+    }
+
+    /// Like [`resume`](Coroutine::resume), for a caller that does not look at what happens in panics: a [`Yielder::suspend`] of the
+    /// coroutine would take the resumer's panic for its own.
+    #[inline(always)]
+    pub(crate) fn resume_not_panicking(&mut self, input: Input) -> CoroutineResult<Yield, Return> {
+        if self.record.is_null() {
             resumed_when_done();
         }
         let parcel = Parcel::new(input);
-        let signal = panic_signal();
-        // SAFETY: `pointer` is not null, as just seen; the coroutine takes the parcel's content out before it suspends
+        // SAFETY: the record is not null, as just seen; the coroutine takes the parcel's content out before it suspends
         // (`entry`, `suspend`).
-        let (pointer, word, ending) = unsafe { self.switch(parcel.word(), signal) };
-        self.pointer = pointer;
-        if !pointer.is_null() {
+        let (record, word, ending) = unsafe { self.switch(parcel.word(), GO_ON) };
+        self.record = record;
+        if !record.is_null() {
             // SAFETY: a coroutine that is not done has sent a parcel of a `Yield` in `suspend`, and waits there with it.
             return CoroutineResult::Yield(unsafe { receive(word) });
         }
         if ending == PANICKED {
             // SAFETY: the signal says that the word is that of a payload; `entry` has left it on the stack.
-            resume_unwind(unsafe { receive::<Payload>(word) });
+            unsafe { rethrow(word) };
         }
         // SAFETY: otherwise it is that of the value.
         CoroutineResult::Return(unsafe { receive(word) })
     }
 
-    /// Switches to the coroutine.
+    /// Switches to the coroutine. What it answers has to be stored before anything else is done with the coroutine.
     ///
     /// # Safety
     /// It is not done, and `word` is what the place where it stopped expects at this signal.
     #[inline(always)]
-    unsafe fn switch(&mut self, word: Word, signal: usize) -> (StackPointer, Word, usize) {
-        let pointer = mem::replace(&mut self.pointer, RUNNING);
-        let root = self.root.as_ptr().cast();
-        // SAFETY: the root lies on our stack, and nobody changes it while the coroutine lives.
-        let fiber = &unsafe { self.root.as_ref() }.fiber;
-        let float = &mut self.float;
-        let left = fiber.resume(|| match float {
-            // SAFETY: the pointer is from `prepare` or the latest switch, and `&mut self` uses it alone.
-            None => unsafe { arch::resume(pointer, root, word, signal) },
-            // SAFETY: as above.
-            Some(float) => unsafe { arch::resume_with_float(pointer, root, word, signal, float) },
-        });
+    unsafe fn switch(&mut self, word: Word, signal: usize) -> (FrameRecord, Word, usize) {
+        let record = self.record;
+        let root = self.control.as_ptr().cast();
+        let control = self.control();
+        // SAFETY: the record is from `prepare` or the latest switch, and `&mut self` uses it alone.
+        let switch = || unsafe { arch::resume(record, root, word, signal) };
+        let left = control.fiber.resume(switch);
         if left.0.is_null() {
-            fiber.done();
+            control.fiber.done();
         }
         left
+    }
+
+    #[inline(always)]
+    fn control(&self) -> &Control {
+        // SAFETY: it lies on our stack, for as long as the coroutine lives, and is changed through cells alone.
+        unsafe { self.control.as_ref() }
     }
 
     /// Returns whether the body has ended, by returning, by a panic, or by being unwound.
     #[inline]
     pub fn is_done(&self) -> bool {
-        self.pointer.is_null()
+        self.record.is_null()
     }
 
     /// Returns whether the coroutine was ever resumed, or unwound instead.
     pub fn is_started(&self) -> bool {
         // Once `entry` runs, its frame lies between the two.
-        self.pointer != arch::prepared(self.root.as_ptr().cast())
+        self.record != arch::prepared(self.control.as_ptr().cast())
     }
 
     /// Returns the stack that it runs on.
@@ -293,11 +305,12 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     /// If it is not done.
     #[inline]
     pub fn into_stack(self) -> S {
-        assert!(
-            self.is_done(),
-            "the stack of a coroutine that is not done was asked for"
-        );
         let this = ManuallyDrop::new(self);
+        if !this.is_done() {
+            // SAFETY: `this` is not used after this.
+            let stack = unsafe { ptr::read(&this.stack) };
+            stack_in_use(this.record, this.control, stack, this._types);
+        }
         // SAFETY: `this` is not used again, and nothing else in it needs to be dropped.
         ManuallyDrop::into_inner(unsafe { ptr::read(&this.stack) })
     }
@@ -335,13 +348,12 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
             return;
         }
         if !self.is_started() {
-            self.pointer = ptr::null_mut();
-            // SAFETY: the root lies on our stack.
-            let root = unsafe { self.root.as_ref() };
-            root.fiber.done();
-            let drop_body = root.drop_body;
+            self.record = ptr::null_mut();
+            let control = self.control();
+            control.fiber.done();
+            let drop_body = control.drop_body;
             // SAFETY: the body never ran, and is dropped once, as the coroutine counts as done now.
-            unsafe { drop_body(self.root) };
+            unsafe { drop_body(self.control) };
             return;
         }
         if cfg!(panic = "abort") {
@@ -350,10 +362,11 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         let mut panicked = Ok(());
         for _ in 0..UNWIND_ATTEMPTS {
             // SAFETY: the coroutine is not done; at this signal `suspend` unwinds and does not look at the word.
-            let (pointer, word, ending) =
-                unsafe { self.switch(Word::uninit(), UNWIND | panic_signal()) };
-            self.pointer = pointer;
-            if pointer.is_null() {
+            self.control().note_panic();
+            // SAFETY: as said.
+            let (record, word, ending) = unsafe { self.switch(Word::uninit(), UNWIND) };
+            self.record = record;
+            if record.is_null() {
                 // SAFETY: as in `resume`.
                 unsafe { discard_ending::<Return>(word, ending) };
                 return panicked.unwrap_or_else(|payload| resume_unwind(payload));
@@ -375,13 +388,8 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     /// Nothing relies on the frames any more: no pointer to anything in them is used again, and nothing pinned in them is
     /// waited for. (A `std::thread::scope` in them is such a thing.)
     pub unsafe fn abandon(&mut self) {
-        self.pointer = ptr::null_mut();
+        self.record = ptr::null_mut();
     }
-}
-
-#[inline(always)]
-fn panic_signal() -> usize {
-    if thread::panicking() { IN_PANIC } else { 0 }
 }
 
 /// Drops what a coroutine that was being unwound ended with.
@@ -414,6 +422,18 @@ fn too_large(size: usize, room: usize) -> ! {
 
 #[cold]
 #[inline(never)]
+fn stack_in_use<Input, Yield, Return, S: Stack>(
+    record: FrameRecord,
+    control: NonNull<Control>,
+    stack: ManuallyDrop<S>,
+    _types: PhantomData<fn(Input) -> (Yield, Return)>,
+) -> ! {
+    drop_undone(record, control, stack, _types);
+    panic!("the stack of a coroutine that is not done was asked for");
+}
+
+#[cold]
+#[inline(never)]
 fn resumed_when_done() -> ! {
     panic!("resumed a coroutine that is done");
 }
@@ -424,20 +444,37 @@ impl<Input, Yield, Return, S: Stack> Drop for Coroutine<Input, Yield, Return, S>
         if self.is_done() {
             // SAFETY: nobody runs on it, and it is not used after this.
             unsafe { ManuallyDrop::drop(&mut self.stack) };
-        } else if self.pointer != RUNNING && !overflow::thread_is_ending() {
-            self.drop_undone();
+        } else {
+            // SAFETY: `self` is not used after this.
+            let stack = unsafe { ptr::read(&self.stack) };
+            drop_undone(self.record, self.control, stack, self._types);
         }
     }
 }
 
-impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
-    #[cold]
-    fn drop_undone(&mut self) {
-        let unwound = catch_unwind(AssertUnwindSafe(|| self.unwind()));
-        // SAFETY: nobody runs on it any more, and it is not used after this.
-        unsafe { ManuallyDrop::drop(&mut self.stack) };
-        unwound.unwrap_or_else(|payload| resume_unwind(payload));
+/// Takes the fields one by one, so that a coroutine that does not get here can be kept in registers.
+#[cold]
+#[inline(never)]
+fn drop_undone<Input, Yield, Return, S: Stack>(
+    record: FrameRecord,
+    control: NonNull<Control>,
+    stack: ManuallyDrop<S>,
+    _types: PhantomData<fn(Input) -> (Yield, Return)>,
+) {
+    let mut coroutine = ManuallyDrop::new(Coroutine {
+        record,
+        control,
+        stack,
+        _types,
+    });
+    // It runs, if `process::exit` was called in it and runs the destructors of thread-locals, one of which owns it.
+    if coroutine.control().root.is_running() || overflow::thread_is_ending() {
+        return;
     }
+    let unwound = catch_unwind(AssertUnwindSafe(|| coroutine.unwind()));
+    // SAFETY: nobody runs on it any more, and it is not used after this.
+    unsafe { ManuallyDrop::drop(&mut coroutine.stack) };
+    unwound.unwrap_or_else(|payload| resume_unwind(payload));
 }
 
 impl<Input, Yield, Return, S: Stack> fmt::Debug for Coroutine<Input, Yield, Return, S> {
@@ -450,45 +487,39 @@ impl<Input, Yield, Return, S: Stack> fmt::Debug for Coroutine<Input, Yield, Retu
 }
 
 /// # Safety
-/// The root was written by `with_stack_unchecked::<F>`, and its body has not been taken.
-unsafe fn drop_body<F>(root: NonNull<Root>) {
-    // SAFETY: passed on; `RootWithBody` begins with the `Root` (repr(C)).
-    let root = unsafe { root.cast::<RootWithBody<F>>().as_mut() };
+/// The place was written by `with_stack_unchecked::<F>`, and its body has not been taken.
+unsafe fn drop_body<F>(place: NonNull<Control>) {
+    // SAFETY: passed on; `ControlWithBody` begins with the `Control` (repr(C)).
+    let place = unsafe { place.cast::<ControlWithBody<F>>().as_mut() };
     // SAFETY: the body has not been taken, and is not used after this.
-    unsafe { ManuallyDrop::drop(&mut root.body) };
+    unsafe { ManuallyDrop::drop(&mut place.body) };
 }
 
 /// The first function on a coroutine's stack.
 ///
 /// # Safety
-/// Called by the `.S` on the first resume, with the root that `with_stack_unchecked::<F>` wrote and a word from `resume`.
-unsafe extern "C" fn entry<F, Input, Yield, Return>(
-    word: Word,
-    resumer: StackPointer,
-    root: *mut u8,
-) -> !
+/// Called by the `.S` on the first resume, with the place that `with_stack_unchecked::<F>` wrote and a word from `resume`.
+unsafe extern "C" fn entry<F, Input, Yield, Return>(word: Word, root: *mut arch::Root) -> !
 where
     F: FnOnce(&Yielder<Input, Yield>, Input) -> Return,
 {
     // SAFETY: the first word is a parcel of an `Input`: a coroutine that never ran is not resumed to be unwound.
     let input = unsafe { receive::<Input>(word) };
-    // SAFETY: `with_stack_unchecked` has put it there, and nobody changes it while the coroutine lives.
-    let root = unsafe { &*root.cast::<RootWithBody<F>>() };
-    let fiber = &root.root.fiber;
-    fiber.entered();
+    // SAFETY: `with_stack_unchecked` has written it, and it is changed through cells alone.
+    let place = unsafe { &*root.cast::<ControlWithBody<F>>() };
     // SAFETY: the body is taken once, as this function runs once.
-    let body = unsafe { ptr::read(&root.body) };
-    let yielder = Yielder {
-        fiber,
-        resumer: Cell::new(resumer),
-        in_panic: Cell::new(thread::panicking()),
-        _types: PhantomData,
-    };
+    let body = unsafe { ptr::read(&place.body) };
+    // SAFETY: the place begins with a `Control`, which a yielder is, and which is changed through cells alone.
+    let yielder = unsafe { &*root.cast::<Yielder<Input, Yield>>() };
+    let control = &yielder.control;
+    control.fiber.entered();
+    control.exchange_float();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        ManuallyDrop::into_inner(body)(&yielder, input)
+        ManuallyDrop::into_inner(body)(yielder, input)
     }));
-    let resumer = yielder.resumer.get();
-    fiber.finishing();
+    control.exchange_float();
+    let resumer = control.root.take_resumer();
+    control.fiber.finishing();
     match outcome {
         Ok(value) => {
             let parcel = Parcel::new(value);
@@ -501,6 +532,50 @@ where
             // SAFETY: as above.
             unsafe { arch::finish(resumer, parcel.word(), PANICKED) }
         }
+    }
+}
+
+impl Control {
+    /// Puts the floating-point environment of the side that is to run in force, if the coroutine has its own.
+    #[inline]
+    fn exchange_float(&self) {
+        if let Some(theirs) = self.float.get() {
+            self.put_in_force(theirs);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_in_force(&self, theirs: FloatEnvironment) {
+        self.float.set(Some(FloatEnvironment::current()));
+        // SAFETY: it was in force on that side: as its resumer or maker has left it, or C code in the coroutine, for which this
+        // is meant.
+        unsafe { theirs.set() };
+    }
+
+    /// The resumer's half of the check that the coroutine does not suspend in a panic of its own.
+    #[inline(always)]
+    fn note_panic(&self) {
+        if thread::panicking() {
+            self.in_panic.set(true);
+        }
+    }
+
+    /// The coroutine's half: it may suspend while its OS thread is panicking if that was so already when it was resumed.
+    #[inline(always)]
+    fn check_panic(&self) {
+        if thread::panicking() {
+            self.check_whose_panic();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_whose_panic(&self) {
+        assert!(
+            self.in_panic.take(),
+            "a coroutine suspended while it was unwinding"
+        );
     }
 }
 
@@ -518,12 +593,9 @@ where
 /// }).unwrap();
 /// outer.resume(());
 /// ```
+#[repr(transparent)]
 pub struct Yielder<Input, Yield> {
-    /// Null while the coroutine is suspended.
-    resumer: Cell<StackPointer>,
-    fiber: *const Fiber,
-    /// Whether the resumer was unwinding from a panic when it resumed.
-    in_panic: Cell<bool>,
+    control: Control,
     _types: PhantomData<fn(Yield) -> Input>,
 }
 
@@ -544,29 +616,48 @@ impl<Input, Yield> Yielder<Input, Yield> {
     /// another one that has suspended it, is undefined behaviour that such a thread-local has to answer for.)
     #[inline(always)]
     pub fn suspend(&self, value: Yield) -> Input {
-        if thread::panicking() && !self.in_panic.get() {
-            suspended_in_panic();
+        self.control.check_panic();
+        if self.control.float.get().is_some() {
+            return self.suspend_with_float(value);
         }
-        let resumer = self.resumer.replace(ptr::null_mut());
-        if resumer.is_null() {
-            not_running();
+        self.switch(value)
+    }
+
+    /// Like [`suspend`](Yielder::suspend), for a coroutine without a floating-point environment of its own that does not
+    /// suspend in a panic of its own.
+    #[inline(always)]
+    pub(crate) fn switch(&self, value: Yield) -> Input {
+        let root = &self.control.root;
+        // They are told of a switch before it is tried.
+        if cfg!(any(feature = "asan", feature = "tsan")) && !root.is_running() {
+            stop(arch::NOT_RUNNING);
         }
         let parcel = Parcel::new(value);
-        // SAFETY: the root of a coroutine outlives its frames, which hold the yielder.
-        let fiber = unsafe { &*self.fiber };
-        // SAFETY: `resumer` is from the latest switch here and is used once, as the cell was emptied. The reference to the
-        // yielder is in a frame of its coroutine or, by its lifetime, of one that it has resumed, directly or not: so going
-        // to its resumer leaves a chain of frames that nobody else can resume, for each handle in it is mutably borrowed
-        // by the `resume` below. The resumer takes the parcel's content out before it resumes again.
-        let (resumer, word, signal) =
-            fiber.suspend(|| unsafe { arch::suspend(resumer, parcel.word()) });
-        self.resumer.set(resumer);
-        self.in_panic.set(signal & IN_PANIC != 0);
-        if signal & UNWIND != 0 {
-            force_unwind();
+        // SAFETY: the reference to the yielder is in a frame of its coroutine or, by its lifetime, of one that it has resumed, directly or
+        // not: so going to its resumer leaves a chain of frames that nobody else can resume, for each handle in it is mutably
+        // borrowed by the `resume` below. The resumer takes the parcel's content out before it resumes again.
+        let switch = || unsafe { arch::suspend(root, parcel.word()) };
+        let (word, signal) = self.control.fiber.suspend(switch);
+        if signal != GO_ON {
+            stop(signal);
         }
         // SAFETY: without the signal to unwind the word is a parcel of an `Input` from `resume`, which waits with it.
         unsafe { receive(word) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn suspend_with_float(&self, value: Yield) -> Input {
+        /// Also when the coroutine is to unwind.
+        struct Back<'a>(&'a Control);
+        impl Drop for Back<'_> {
+            fn drop(&mut self) {
+                self.0.exchange_float();
+            }
+        }
+        self.control.exchange_float();
+        let _back = Back(&self.control);
+        self.switch(value)
     }
 }
 
@@ -576,20 +667,20 @@ impl<Input, Yield> fmt::Debug for Yielder<Input, Yield> {
     }
 }
 
+/// # Safety
+/// `word` is that of a panic's payload.
 #[cold]
 #[inline(never)]
-fn not_running() -> ! {
+unsafe fn rethrow(word: Word) -> ! {
+    // SAFETY: passed on.
+    resume_unwind(unsafe { receive::<Payload>(word) })
+}
+
+#[cold]
+#[inline(never)]
+fn stop(signal: usize) -> ! {
+    if signal == UNWIND {
+        resume_unwind(Box::new(ForcedUnwind))
+    }
     panic!("suspended through the yielder of a coroutine that is not running");
-}
-
-#[cold]
-#[inline(never)]
-fn force_unwind() -> ! {
-    resume_unwind(Box::new(ForcedUnwind))
-}
-
-#[cold]
-#[inline(never)]
-fn suspended_in_panic() -> ! {
-    panic!("a coroutine suspended while it was unwinding");
 }

@@ -161,7 +161,7 @@ impl Task {
     pub(super) unsafe fn suspend(&self, why: Suspension) {
         // SAFETY: `start` stored the pointer before the body ran, and the yielder lives until the body has ended.
         let yielder = unsafe { &*self.yielder.get() };
-        yielder.suspend(why);
+        yielder.switch(why);
     }
 
     /// Says whose stack overflowed.
@@ -301,7 +301,7 @@ impl Runnable {
     #[inline(always)]
     fn resume(&mut self) -> CoroutineResult<Suspension, ()> {
         match self.stage() {
-            Stage::Started(coroutine) => coroutine.resume(()),
+            Stage::Started(coroutine) => coroutine.resume_not_panicking(()),
             Stage::Fresh(_) | Stage::Finished => {
                 unreachable!("only a started green thread is resumed")
             }

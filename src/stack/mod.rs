@@ -38,7 +38,7 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-pub use pool::{Stats, stats};
+pub use pool::{Stats, stats, trim};
 use slab::{Shape, Slot};
 pub use switch::{ensure, on_stack, remaining};
 

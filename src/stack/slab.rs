@@ -21,6 +21,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use memmap2::{MmapMut, MmapOptions};
@@ -65,11 +66,13 @@ pub(super) struct Slab {
     slots: usize,
     /// How many slots have been carved: the next one's index.
     carved: AtomicUsize,
+    /// Where each slot is: set once the slab itself has its place.
+    places: OnceLock<Box<[Place]>>,
     /// The slab that was made before this one. Written before this slab is published, never after.
     next: *const Slab,
 }
 
-// SAFETY: all fields but `carved`, an atomic, are constant once the slab is published; `base` points to memory that the slab does
+// SAFETY: all fields but `carved`, an atomic, are constant once the slab is published, and `places` is made for sharing; `base` points to memory that the slab does
 // not itself access.
 unsafe impl Sync for Slab {}
 // SAFETY: as for Sync; nothing in it belongs to a thread.
@@ -95,9 +98,13 @@ impl Slab {
             shape,
             slots,
             carved,
+            places: OnceLock::new(),
             next: ptr::null(),
         };
-        Ok(publish(Box::leak(Box::new(slab))))
+        let slab = publish(Box::leak(Box::new(slab)));
+        slab.places
+            .get_or_init(|| (0..slots).map(|index| Place::new(slab, index)).collect());
+        Ok(slab)
     }
 
     /// Hands out the next slot that was never used, if there is one. It has no guard yet.
@@ -107,7 +114,8 @@ impl Slab {
             .carved
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
             .ok()?;
-        Some(Slot::new(self, index))
+        let place = self.places.get()?.get(index)?;
+        Some(Slot { place })
     }
 
     /// How many bytes of address space it takes.
@@ -148,66 +156,74 @@ fn publish(slab: &'static mut Slab) -> &'static Slab {
     }
 }
 
-/// One stack of a slab.
-#[derive(Clone, Copy)]
-pub(super) struct Slot {
+/// Where a slot is.
+struct Place {
     slab: &'static Slab,
     bottom: NonNull<u8>,
     top: NonNull<u8>,
 }
 
-// SAFETY: the pointers are addresses in a slab, which belongs to no thread; who holds the slot holds the memory alone.
-unsafe impl Send for Slot {}
-// SAFETY: a shared slot gives out addresses only.
-unsafe impl Sync for Slot {}
+// SAFETY: the pointers are addresses in a slab, which belongs to no thread; a place by itself gives no right to the memory.
+unsafe impl Send for Place {}
+// SAFETY: as for Send; a place never changes.
+unsafe impl Sync for Place {}
 
-impl Slot {
-    fn new(slab: &'static Slab, index: usize) -> Slot {
+impl Place {
+    fn new(slab: &'static Slab, index: usize) -> Place {
         let Shape { size, guard } = slab.shape;
         let bottom = index * slab.shape.stride() + guard;
         let colour = index % COLOURS * COLOUR_BYTES;
-        // SAFETY: index < slots (carve), so the slot is inside of the mapping; it begins with its guard, and is longer.
+        // SAFETY: index < slots (reserve), so the slot is inside of the mapping; it begins with its guard, and is longer.
         let bottom = unsafe { slab.base.add(bottom) };
         // SAFETY: above the guard a slot has `size` bytes and a page, which is more than any colour's offset.
         let top = unsafe { bottom.add(size + page_size() - colour) };
-        Slot { slab, bottom, top }
+        Place { slab, bottom, top }
     }
+}
 
+/// One stack of a slab. A word, so that handles that hold one are small and stay in registers.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    place: &'static Place,
+}
+
+impl Slot {
     #[inline]
     pub(super) fn bottom(self) -> NonNull<u8> {
-        self.bottom
+        self.place.bottom
     }
 
     #[inline]
     pub(super) fn top(self) -> NonNull<u8> {
-        self.top
+        self.place.top
     }
 
     #[inline]
     pub(super) fn shape(self) -> Shape {
-        self.slab.shape
+        self.place.slab.shape
     }
 
     /// Puts the guard in place. May be called again after an error.
     pub(super) fn guard(self) -> io::Result<()> {
         let bytes = self.shape().guard;
         // SAFETY: a slot begins with its guard.
-        let start = unsafe { self.bottom.sub(bytes) };
+        let start = unsafe { self.bottom().sub(bytes) };
         // SAFETY: the pages are the slot's own (invariant 2), outside of its stack: nothing uses them.
         unsafe { guard::install(start, bytes) }
     }
 
-    /// Gives the stack's memory back to the system; the next use finds zeroes. The address range stays, and so does the guard.
-    pub(super) fn discard(self) {
-        let bytes = self.shape().size + page_size();
+    /// Gives the stack's memory back to the system, all of it or all but its top page; the next use finds zeroes. The address range
+    /// stays, and so does the guard.
+    pub(super) fn discard(self, but_top: bool) {
+        let bytes = self.shape().size + if but_top { 0 } else { page_size() };
         // SAFETY: the range is the slot's stack, inside of the mapping; the caller, its only holder, has nothing on it.
         // Failure leaves it resident, which costs memory only.
-        unsafe { libc::madvise(self.bottom.as_ptr().cast(), bytes, libc::MADV_DONTNEED) };
+        unsafe { libc::madvise(self.bottom().as_ptr().cast(), bytes, libc::MADV_DONTNEED) };
     }
 }
 
 /// What is known of an address in a slab.
-struct Place {
+struct Found {
     /// Where the slot's guard begins.
     start: usize,
     /// Where the guard ends and the stack begins.
@@ -227,21 +243,21 @@ pub(super) struct Overflow {
 
 /// Looks up whether `address` is in the guard of a stack. Safe to call from a signal handler.
 pub(super) fn find_guard(address: usize) -> Option<Overflow> {
-    let place = find_place(address)?;
-    let in_guard = (place.start..place.bottom).contains(&address);
+    let found = find(address)?;
+    let in_guard = (found.start..found.bottom).contains(&address);
     in_guard.then_some(Overflow {
-        stack: place.bottom..place.end,
-        size: place.size,
+        stack: found.bottom..found.end,
+        size: found.size,
     })
 }
 
 /// Returns the addresses of the stack that `address` is in, from its lowest to above its top.
 pub(super) fn find_stack(address: usize) -> Option<(usize, usize)> {
-    let place = find_place(address)?;
-    (address >= place.bottom).then_some((place.bottom, place.end))
+    let found = find(address)?;
+    (address >= found.bottom).then_some((found.bottom, found.end))
 }
 
-fn find_place(address: usize) -> Option<Place> {
+fn find(address: usize) -> Option<Found> {
     let mut next = SLABS.load(Ordering::Acquire).cast_const();
     // SAFETY: the pointers lead from the head of the list to null, and what they point at is never freed (invariant 1).
     while let Some(slab) = unsafe { next.as_ref() } {
@@ -250,7 +266,7 @@ fn find_place(address: usize) -> Option<Place> {
             let stride = slab.shape.stride();
             let start = address - (address - base) % stride;
             let bottom = start + slab.shape.guard;
-            return Some(Place {
+            return Some(Found {
                 start,
                 bottom,
                 end: start + stride,

@@ -8,7 +8,7 @@ use std::thread;
 
 use super::{DefaultStack, MIN_SIZE, Stack, overflow, slab};
 use crate::arch::fiber::Fiber;
-use crate::arch::{self, StackPointer, Word};
+use crate::arch::{self, Root, Word};
 
 /// Size in bytes of the stacks that [`ensure`] takes, unless more is asked for: 1 MiB.
 const ENSURED_SIZE: usize = 1 << 20;
@@ -37,8 +37,9 @@ where
     F: FnOnce() -> T,
 {
     overflow::protect_thread();
-    let root = stack.top().as_ptr();
-    let fiber = Fiber::new(stack.bottom().as_ptr(), root);
+    let top = stack.top().as_ptr();
+    let root = top.cast::<Root>().wrapping_sub(1);
+    let fiber = Fiber::new(stack.bottom().as_ptr(), top);
     let mut call = Call {
         f: ManuallyDrop::new(f),
         outcome: None,
@@ -46,9 +47,11 @@ where
     };
     let word = MaybeUninit::new((&raw mut call).cast());
     // SAFETY: the top of a stack is aligned to 16, and what is below it is ours alone for the time of the borrow.
-    let pointer = unsafe { arch::prepare(root, run::<F, T>) };
-    // SAFETY: the pointer is from `prepare`, and used once; `run` does not suspend, and `call` outlives it.
-    fiber.resume(|| unsafe { arch::resume(pointer, root, word, 0) });
+    unsafe { root.write(Root::new()) };
+    // SAFETY: as above.
+    let record = unsafe { arch::prepare(root, run::<F, T>) };
+    // SAFETY: the record is from `prepare`, and used once; `run` does not suspend, and `call` outlives it.
+    fiber.resume(|| unsafe { arch::resume(record, root, word, 0) });
     fiber.done();
     match call.outcome {
         Some(Ok(value)) => value,
@@ -66,7 +69,7 @@ struct Call<'a, F, T> {
 
 /// # Safety
 /// Called by the `.S` on the first resume, with a word that points to a `Call<F, T>` whose `f` is there.
-unsafe extern "C" fn run<F: FnOnce() -> T, T>(word: Word, resumer: StackPointer, _: *mut u8) -> ! {
+unsafe extern "C" fn run<F: FnOnce() -> T, T>(word: Word, root: *mut Root) -> ! {
     // SAFETY: passed on: the word is initialised,
     let call = unsafe { word.assume_init() }.cast::<Call<'_, F, T>>();
     // SAFETY: and points to a call whose owner waits in `resume`.
@@ -75,6 +78,8 @@ unsafe extern "C" fn run<F: FnOnce() -> T, T>(word: Word, resumer: StackPointer,
     // SAFETY: this function runs once for a call.
     let f = unsafe { ManuallyDrop::take(&mut call.f) };
     call.outcome = Some(catch_unwind(AssertUnwindSafe(f)));
+    // SAFETY: the caller of `run` has put it there.
+    let resumer = unsafe { &*root }.take_resumer();
     call.fiber.finishing();
     // SAFETY: the resumer is the one of this first resume; nothing is left on this stack.
     unsafe { arch::finish(resumer, MaybeUninit::uninit(), 0) }
