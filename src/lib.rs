@@ -76,6 +76,8 @@ mod runtime;
 pub mod net;
 #[cfg(feature = "runtime")]
 pub mod thread;
+#[cfg(feature = "runtime")]
+pub mod time;
 
 #[cfg(feature = "runtime")]
 #[macro_use]

@@ -30,6 +30,27 @@ impl ContextPointer {
 }
 
 /// Waits for futures inside of a [`CoroutineFuture`] or an [`AsyncGenerator`]: `.await` as a method, at any depth of calls.
+///
+/// # Examples
+///
+/// ```
+/// use corde::coroutine::{Awaiter, CoroutineFuture};
+/// use std::future::{Future, ready};
+/// use std::task::{Context, Poll, Waker};
+///
+/// /// A plain recursion that waits at each level.
+/// fn factorial(awaiter: &Awaiter<'_>, number: u64) -> u64 {
+///     match number {
+///         0 => 1,
+///         _ => awaiter.block_on(ready(number)) * factorial(awaiter, number - 1),
+///     }
+/// }
+///
+/// let future = CoroutineFuture::new(|awaiter| factorial(awaiter, 5))?;
+/// let poll = std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop()));
+/// assert_eq!(poll, Poll::Ready(120));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Awaiter<'a, T = Infallible> {
     yielder: &'a Yielder<ContextPointer, Poll<T>>,
     /// Empty while a future is polled, which has the context then.
@@ -43,6 +64,33 @@ impl<T> Awaiter<'_, T> {
     ///
     /// With the panic of the future; if called by a future that this awaiter is polling; and by a destructor that runs because the
     /// future was dropped: there is nobody to wake it then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::CoroutineFuture;
+    /// use std::future::{Future, poll_fn};
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let future = CoroutineFuture::new(|awaiter| {
+    ///     let mut polls = 0;
+    ///     awaiter.block_on(poll_fn(|context| {
+    ///         polls += 1;
+    ///         if polls == 3 {
+    ///             return Poll::Ready(());
+    ///         }
+    ///         context.waker().wake_by_ref();
+    ///         Poll::Pending
+    ///     }));
+    ///     polls
+    /// })?;
+    /// let mut future = std::pin::pin!(future);
+    /// let context = &mut Context::from_waker(Waker::noop());
+    /// assert_eq!(future.as_mut().poll(context), Poll::Pending);
+    /// assert_eq!(future.as_mut().poll(context), Poll::Pending);
+    /// assert_eq!(future.as_mut().poll(context), Poll::Ready(3));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         loop {
@@ -78,6 +126,26 @@ impl<T> Awaiter<'_, T> {
     /// # Panics
     ///
     /// If called by a future that this awaiter is polling.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::{AsyncGenerator, Awaiter};
+    /// use std::pin::Pin;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// fn twice(awaiter: &Awaiter<'_, char>, item: char) {
+    ///     awaiter.suspend_with(item);
+    ///     awaiter.suspend_with(item);
+    /// }
+    ///
+    /// let mut letters = AsyncGenerator::new(|awaiter| "ab".chars().for_each(|item| twice(awaiter, item)))?;
+    /// let context = &mut Context::from_waker(Waker::noop());
+    /// for item in [Some('a'), Some('a'), Some('b'), Some('b'), None] {
+    ///     assert_eq!(Pin::new(&mut letters).poll_next(context), Poll::Ready(item));
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn suspend_with(&self, item: T) {
         self.suspend(Poll::Ready(item));
     }
@@ -136,6 +204,19 @@ impl<T> CoroutineFuture<T> {
     /// # Errors
     ///
     /// Those of [`DefaultStack::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::CoroutineFuture;
+    /// use std::future::Future;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let future = CoroutineFuture::new(|awaiter| awaiter.block_on(async { "done" }))?;
+    /// let poll = std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop()));
+    /// assert_eq!(poll, Poll::Ready("done"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new<F>(body: F) -> io::Result<CoroutineFuture<T>>
     where
         F: FnOnce(&Awaiter<'_>) -> T + 'static,
@@ -152,6 +233,25 @@ impl<T, S: Stack> CoroutineFuture<T, S> {
     /// # Panics
     ///
     /// As [`Coroutine::with_stack`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::CoroutineFuture;
+    /// use corde::stack::DefaultStack;
+    /// use std::future::Future;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let stack = DefaultStack::new(8 << 20)?;
+    /// let future = CoroutineFuture::with_stack(stack, |awaiter| {
+    ///     let mut large = [0_u8; 1 << 20];
+    ///     awaiter.block_on(async { large.fill(1) });
+    ///     std::hint::black_box(&large).len()
+    /// });
+    /// let poll = std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop()));
+    /// assert_eq!(poll, Poll::Ready(1 << 20));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn with_stack<F>(stack: S, body: F) -> CoroutineFuture<T, S>
     where
         F: FnOnce(&Awaiter<'_>) -> T + 'static,
@@ -235,6 +335,20 @@ impl<T> AsyncGenerator<T> {
     /// # Errors
     ///
     /// Those of [`DefaultStack::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::AsyncGenerator;
+    /// use std::pin::Pin;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let mut numbers = AsyncGenerator::new(|awaiter| (1..3).for_each(|number| awaiter.suspend_with(number)))?;
+    /// let context = &mut Context::from_waker(Waker::noop());
+    /// assert_eq!(Pin::new(&mut numbers).poll_next(context), Poll::Ready(Some(1)));
+    /// // Dropped early, it is unwound from where it is suspended.
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new<F>(body: F) -> io::Result<AsyncGenerator<T>>
     where
         F: FnOnce(&Awaiter<'_, T>) + 'static,
@@ -251,6 +365,22 @@ impl<T, S: Stack> AsyncGenerator<T, S> {
     /// # Panics
     ///
     /// As [`Coroutine::with_stack`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::AsyncGenerator;
+    /// use corde::stack::{DefaultStack, MIN_SIZE};
+    /// use std::pin::Pin;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let small = DefaultStack::new(MIN_SIZE)?;
+    /// let mut once = AsyncGenerator::with_stack(small, |awaiter| awaiter.suspend_with("once"));
+    /// let context = &mut Context::from_waker(Waker::noop());
+    /// assert_eq!(Pin::new(&mut once).poll_next(context), Poll::Ready(Some("once")));
+    /// assert_eq!(Pin::new(&mut once).poll_next(context), Poll::Ready(None));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn with_stack<F>(stack: S, body: F) -> AsyncGenerator<T, S>
     where
         F: FnOnce(&Awaiter<'_, T>) + 'static,
@@ -265,6 +395,26 @@ impl<T, S: Stack> AsyncGenerator<T, S> {
     /// # Panics
     ///
     /// With the panic of the body; afterwards there are no more items.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::AsyncGenerator;
+    /// use std::future::poll_fn;
+    /// use std::pin::Pin;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let mut ticks = AsyncGenerator::new(|awaiter| {
+    ///     let mut answers = [Poll::Pending, Poll::Ready(())].into_iter();
+    ///     awaiter.block_on(poll_fn(|_| answers.next().unwrap()));
+    ///     awaiter.suspend_with("tick");
+    /// })?;
+    /// let context = &mut Context::from_waker(Waker::noop());
+    /// assert_eq!(Pin::new(&mut ticks).poll_next(context), Poll::Pending);
+    /// assert_eq!(Pin::new(&mut ticks).poll_next(context), Poll::Ready(Some("tick")));
+    /// assert_eq!(Pin::new(&mut ticks).poll_next(context), Poll::Ready(None));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>>
     where
         S: Unpin,

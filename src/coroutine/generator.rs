@@ -52,6 +52,25 @@ where
 }
 
 /// An iterator made by [`generator`].
+///
+/// # Examples
+///
+/// ```
+/// use corde::coroutine::Generator;
+///
+/// /// The Fibonacci numbers, as many as 32 bits hold.
+/// fn fibonacci() -> Generator<u32> {
+///     corde::generator(|out| {
+///         let (mut this, mut next) = (0_u32, 1_u32);
+///         while let Some(sum) = this.checked_add(next) {
+///             out.suspend(this);
+///             (this, next) = (next, sum);
+///         }
+///     })
+/// }
+///
+/// assert!(fibonacci().take(8).eq([0, 1, 1, 2, 3, 5, 8, 13]));
+/// ```
 pub struct Generator<T: 'static, S: Stack = DefaultStack> {
     coroutine: Coroutine<(), T, (), S>,
 }
@@ -62,6 +81,21 @@ impl<T> Generator<T> {
     /// # Errors
     ///
     /// Those of [`DefaultStack::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::Generator;
+    ///
+    /// let mut lines = Generator::new(|out| {
+    ///     out.suspend("GET / HTTP/1.1");
+    ///     out.suspend("Host: localhost");
+    /// })?;
+    /// assert_eq!(lines.next(), Some("GET / HTTP/1.1"));
+    /// assert_eq!(lines.next(), Some("Host: localhost"));
+    /// assert_eq!(lines.next(), None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new<F>(body: F) -> io::Result<Generator<T>>
     where
         F: FnOnce(&Yielder<(), T>) + 'static,
@@ -77,6 +111,26 @@ impl<T, S: Stack> Generator<T, S> {
     /// # Panics
     ///
     /// As [`Coroutine::with_stack`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::{Generator, Yielder};
+    /// use corde::stack::DefaultStack;
+    ///
+    /// /// Gives the way down and up again: a recursion that needs more than a stack of the default size.
+    /// fn descend(out: &Yielder<(), u32>, depth: u32) {
+    ///     out.suspend(depth);
+    ///     if depth < 5_000 {
+    ///         descend(out, depth + 1);
+    ///         out.suspend(depth);
+    ///     }
+    /// }
+    ///
+    /// let deep = Generator::with_stack(DefaultStack::new(8 << 20)?, |out| descend(out, 1));
+    /// assert_eq!(deep.count(), 9_999);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn with_stack<F>(stack: S, body: F) -> Generator<T, S>
     where
         F: FnOnce(&Yielder<(), T>) + 'static,
@@ -119,7 +173,19 @@ impl<T, S: Stack> fmt::Debug for Generator<T, S> {
 }
 
 impl<T> Yielder<(), T> {
-    /// Gives all items of another iterator, which may be a generator, too.
+    /// Gives all items of another iterator, which may be a generator, too. Suspends at each item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let inner = corde::generator(|out| (1..=2).for_each(|number| out.suspend(number)));
+    /// let outer = corde::generator(move |out| {
+    ///     out.suspend(0);
+    ///     out.extend(inner);
+    ///     out.extend([3, 4]);
+    /// });
+    /// assert!(outer.eq(0..=4));
+    /// ```
     #[inline]
     pub fn extend(&self, items: impl IntoIterator<Item = T>) {
         items.into_iter().for_each(|item| self.suspend(item));

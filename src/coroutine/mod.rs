@@ -52,6 +52,28 @@ pub use generator::{Generator, generator};
 pub use scoped::{Scoped, scoped};
 
 /// What a coroutine answered to [`Coroutine::resume`].
+///
+/// # Examples
+///
+/// ```
+/// use corde::coroutine::{Coroutine, CoroutineResult};
+///
+/// let mut countdown = Coroutine::new(|yielder, ()| {
+///     for number in [3, 2, 1] {
+///         yielder.suspend(number);
+///     }
+///     "go"
+/// })?;
+/// let mut counted = Vec::new();
+/// let word = loop {
+///     match countdown.resume(()) {
+///         CoroutineResult::Yield(number) => counted.push(number),
+///         CoroutineResult::Return(word) => break word,
+///     }
+/// };
+/// assert_eq!((&*counted, word), (&[3, 2, 1][..], "go"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CoroutineResult<Yield, Return> {
     /// It suspended with this value and can be resumed.
@@ -81,6 +103,28 @@ pub enum CoroutineResult<Yield, Return> {
 /// destructors of thread-locals is leaked instead of unwound, once corde's own thread-local is gone, and its destructors do not
 /// run. Green threads are not concerned, as their OS threads do not end; nor is [`scoped`]. An initializer of a
 /// thread-local must not suspend at all, wherever it runs.
+///
+/// # Examples
+///
+/// A reader that is fed byte by byte, written as if it could wait for the next one:
+///
+/// ```
+/// use corde::coroutine::{Coroutine, CoroutineResult};
+///
+/// let mut number = Coroutine::new(|yielder, mut byte: u8| {
+///     let mut value = 0;
+///     while byte.is_ascii_digit() {
+///         value = value * 10 + u32::from(byte - b'0');
+///         byte = yielder.suspend(());
+///     }
+///     value
+/// })?;
+/// let answers: Vec<_> = b"42;".iter().map(|&byte| number.resume(byte)).collect();
+/// assert_eq!(answers, [CoroutineResult::Yield(()), CoroutineResult::Yield(()), CoroutineResult::Return(42)]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// It cannot go to another OS thread:
 ///
 /// ```compile_fail,E0277
 /// fn assert_send<T: Send>(_: T) {}
@@ -145,7 +189,21 @@ impl<Input: 'static, Yield: 'static, Return: 'static> Coroutine<Input, Yield, Re
     ///
     /// # Errors
     ///
-    /// That of [`DefaultStack::new`].
+    /// Those of [`DefaultStack::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::{Coroutine, CoroutineResult};
+    ///
+    /// let mut echo = Coroutine::new(|yielder, first: char| {
+    ///     let second = yielder.suspend(first);
+    ///     format!("{first}{second}")
+    /// })?;
+    /// assert_eq!(echo.resume('a'), CoroutineResult::Yield('a'));
+    /// assert_eq!(echo.resume('b'), CoroutineResult::Return(String::from("ab")));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new<F>(body: F) -> io::Result<Self>
     where
         F: FnOnce(&Yielder<Input, Yield>, Input) -> Return + 'static,
@@ -163,6 +221,22 @@ impl<Input: 'static, Yield: 'static, Return: 'static, S: Stack> Coroutine<Input,
     /// # Panics
     ///
     /// If the body and its captures take more than half of the stack.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::{Coroutine, CoroutineResult, Yielder};
+    /// use corde::stack::DefaultStack;
+    ///
+    /// // One stack for all of them, one after the other.
+    /// let mut stack = DefaultStack::new(64 * 1024)?;
+    /// for number in 0..3 {
+    ///     let mut square = Coroutine::with_stack(stack, move |_: &Yielder<(), ()>, ()| number * number);
+    ///     assert_eq!(square.resume(()), CoroutineResult::Return(number * number));
+    ///     stack = square.into_stack();
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[inline]
     pub fn with_stack<F>(stack: S, body: F) -> Self
     where
@@ -224,9 +298,30 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
 
     /// Runs the coroutine until it suspends or ends.
     ///
+    /// The first input is the argument of the body, the others are what [`suspend`](Yielder::suspend) returns there.
+    ///
     /// # Panics
     ///
     /// If the coroutine is done already; and with the coroutine's own panic if it panics, after which it is done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::{Coroutine, CoroutineResult};
+    /// use std::panic::{AssertUnwindSafe, catch_unwind};
+    ///
+    /// let mut quotient = Coroutine::<(u32, u32), u32, ()>::new(|yielder, mut numbers| {
+    ///     loop {
+    ///         numbers = yielder.suspend(numbers.0 / numbers.1);
+    ///     }
+    /// })?;
+    /// assert_eq!(quotient.resume((6, 3)), CoroutineResult::Yield(2));
+    /// assert_eq!(quotient.resume((8, 2)), CoroutineResult::Yield(4));
+    /// let panic = catch_unwind(AssertUnwindSafe(|| quotient.resume((1, 0))));
+    /// assert_eq!(*panic.unwrap_err().downcast::<&str>().unwrap(), "attempt to divide by zero");
+    /// assert!(quotient.is_done());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[inline]
     pub fn resume(&mut self, input: Input) -> CoroutineResult<Yield, Return> {
         self.control().note_panic();
@@ -282,18 +377,58 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     }
 
     /// Returns whether the body has ended, by returning, by a panic, or by being unwound.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::Coroutine;
+    ///
+    /// let mut steps = Coroutine::new(|yielder, ()| (0..3).for_each(|step| yielder.suspend(step)))?;
+    /// let mut resumes = 0;
+    /// while !steps.is_done() {
+    ///     steps.resume(());
+    ///     resumes += 1;
+    /// }
+    /// assert_eq!(resumes, 4);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[inline]
     pub fn is_done(&self) -> bool {
         self.record.is_null()
     }
 
     /// Returns whether the coroutine was ever resumed, or unwound instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::Coroutine;
+    ///
+    /// let mut coroutine = Coroutine::new(|yielder, ()| yielder.suspend(()))?;
+    /// assert!(!coroutine.is_started());
+    /// coroutine.resume(());
+    /// assert!(coroutine.is_started());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn is_started(&self) -> bool {
         // Once `entry` runs, its frame lies between the two.
         self.record != arch::prepared(self.control.as_ptr().cast())
     }
 
     /// Returns the stack that it runs on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::Coroutine;
+    ///
+    /// let mut coroutine = Coroutine::<(), (), ()>::new(|_, ()| {
+    ///     std::hint::black_box(&mut [1_u8; 50_000]).fill(7);
+    /// })?;
+    /// coroutine.resume(());
+    /// assert!(coroutine.stack().high_water() >= 50_000);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn stack(&self) -> &S {
         &self.stack
     }
@@ -302,7 +437,21 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     ///
     /// # Panics
     ///
-    /// If it is not done.
+    /// If it is not done; the coroutine is dropped then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::Coroutine;
+    /// use corde::stack::{DefaultStack, on_stack};
+    ///
+    /// let large = DefaultStack::new(4 << 20)?;
+    /// let mut coroutine = Coroutine::<(), (), ()>::with_stack(large, |_, ()| ());
+    /// coroutine.resume(());
+    /// let mut large = coroutine.into_stack();
+    /// assert_eq!(on_stack(&mut large, || "used again"), "used again");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[inline]
     pub fn into_stack(self) -> S {
         let this = ManuallyDrop::new(self);
@@ -387,6 +536,30 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     ///
     /// Nothing relies on the frames any more: no pointer to anything in them is used again, and nothing pinned in them is
     /// waited for. (A `std::thread::scope` in them is such a thing.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::Coroutine;
+    ///
+    /// struct NeverDropped;
+    /// impl Drop for NeverDropped {
+    ///     fn drop(&mut self) {
+    ///         unreachable!("it is forgotten with the frame that it is in");
+    ///     }
+    /// }
+    ///
+    /// let mut coroutine = Coroutine::new(|yielder, ()| {
+    ///     let _value = NeverDropped;
+    ///     yielder.suspend(());
+    /// })?;
+    /// coroutine.resume(());
+    /// // SAFETY: nothing points into its frames.
+    /// unsafe { coroutine.abandon() };
+    /// assert!(coroutine.is_done());
+    /// let _can_be_used_again = coroutine.into_stack();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub unsafe fn abandon(&mut self) {
         self.record = ptr::null_mut();
     }
@@ -581,13 +754,39 @@ impl Control {
 
 /// A coroutine's way back to whoever resumed it.
 ///
-/// Every coroutine has its own, and it cannot leave the body: not to another thread, not into another coroutine.
+/// Every coroutine has its own. Functions that the body calls, at any depth, get a reference to it and suspend the whole coroutine
+/// with all frames in between. It cannot leave the body: not to another OS thread, and to another coroutine only if
+/// that borrows (see [`scoped`]) and so ends first.
 ///
-/// ```compile_fail
+/// # Examples
+///
+/// ```
+/// use corde::coroutine::{Coroutine, CoroutineResult, Yielder};
+///
+/// /// Gives each number whose digits are all 1 or 2, of up to `digits` digits.
+/// fn numbers(yielder: &Yielder<(), u32>, prefix: u32, digits: u32) {
+///     if digits > 0 {
+///         for digit in [1, 2] {
+///             yielder.suspend(prefix * 10 + digit);
+///             numbers(yielder, prefix * 10 + digit, digits - 1);
+///         }
+///     }
+/// }
+///
+/// let mut coroutine = Coroutine::new(|yielder, ()| numbers(yielder, 0, 2))?;
+/// for expected in [1, 11, 12, 2, 21, 22] {
+///     assert_eq!(coroutine.resume(()), CoroutineResult::Yield(expected));
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// Not into a coroutine that may outlive it:
+///
+/// ```compile_fail,E0521
 /// use corde::coroutine::Coroutine;
 ///
 /// let mut outer = Coroutine::new(|yielder, ()| {
-///     // The inner body would have to be `'static`.
+///     // The inner body has to be `'static`.
 ///     let mut inner = Coroutine::<(), (), ()>::new(|_, ()| yielder.suspend(())).unwrap();
 ///     inner.resume(());
 /// }).unwrap();
@@ -614,6 +813,22 @@ impl<Input, Yield> Yielder<Input, Yield> {
     /// If the coroutine is suspended. (Lifetimes keep a yielder in its coroutine's frames, and in those of coroutines that these
     /// resume. A scoped thread-local can smuggle it out; to use it elsewhere, while the coroutine is not suspended but has resumed
     /// another one that has suspended it, is undefined behaviour that such a thread-local has to answer for.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::{Coroutine, CoroutineResult};
+    ///
+    /// let mut average = Coroutine::<f64, f64, ()>::new(|yielder, mut sum| {
+    ///     for count in 1.. {
+    ///         sum += yielder.suspend(sum / f64::from(count));
+    ///     }
+    /// })?;
+    /// assert_eq!(average.resume(4.0), CoroutineResult::Yield(4.0));
+    /// assert_eq!(average.resume(8.0), CoroutineResult::Yield(6.0));
+    /// assert_eq!(average.resume(0.0), CoroutineResult::Yield(4.0));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[inline(always)]
     pub fn suspend(&self, value: Yield) -> Input {
         self.control.check_panic();

@@ -82,6 +82,29 @@ where
 }
 
 /// The handle of a coroutine that may borrow; see [`scoped`].
+///
+/// # Examples
+///
+/// ```
+/// use corde::coroutine::{CoroutineResult, Scoped, scoped};
+///
+/// /// Resumes until the body ends.
+/// fn run<Return>(coroutine: &mut Scoped<'_, (), (), Return>) -> Return {
+///     loop {
+///         if let CoroutineResult::Return(value) = coroutine.resume(()) {
+///             return value;
+///         }
+///     }
+/// }
+///
+/// let numbers = [1, 2, 3];
+/// let sum = scoped(
+///     |yielder, ()| numbers.iter().inspect(|_| yielder.suspend(())).sum::<u32>(),
+///     |coroutine| run(coroutine),
+/// )?;
+/// assert_eq!(sum, 6);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Scoped<'scope, Input, Yield, Return> {
     coroutine: &'scope mut Coroutine<Input, Yield, Return>,
     _scope: PhantomData<fn(&'scope ()) -> &'scope ()>,
@@ -93,17 +116,82 @@ impl<Input, Yield, Return> Scoped<'_, Input, Yield, Return> {
     /// # Panics
     ///
     /// As [`Coroutine::resume`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::{CoroutineResult, scoped};
+    ///
+    /// let mut lines = Vec::new();
+    /// scoped(
+    ///     |yielder, mut line: &str| {
+    ///         while !line.is_empty() {
+    ///             lines.push(line);
+    ///             line = yielder.suspend(lines.len());
+    ///         }
+    ///     },
+    ///     |coroutine| {
+    ///         assert_eq!(coroutine.resume("first"), CoroutineResult::Yield(1));
+    ///         assert_eq!(coroutine.resume("second"), CoroutineResult::Yield(2));
+    ///     },
+    /// )?;
+    /// assert_eq!(lines, ["first", "second"]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[inline]
     pub fn resume(&mut self, input: Input) -> CoroutineResult<Yield, Return> {
         self.coroutine.resume(input)
     }
 
     /// Returns whether the body has ended, by returning or by a panic.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::scoped;
+    ///
+    /// let mut left = 3;
+    /// let resumes = scoped(
+    ///     |yielder, ()| {
+    ///         while left > 0 {
+    ///             left -= 1;
+    ///             yielder.suspend(());
+    ///         }
+    ///     },
+    ///     |coroutine| {
+    ///         let mut resumes = 0;
+    ///         while !coroutine.is_done() {
+    ///             coroutine.resume(());
+    ///             resumes += 1;
+    ///         }
+    ///         resumes
+    ///     },
+    /// )?;
+    /// assert_eq!((left, resumes), (0, 4));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn is_done(&self) -> bool {
         self.coroutine.is_done()
     }
 
     /// Returns whether the coroutine was ever resumed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::coroutine::scoped;
+    ///
+    /// let mut ran = false;
+    /// scoped(
+    ///     |yielder, ()| {
+    ///         ran = true;
+    ///         yielder.suspend(());
+    ///     },
+    ///     |coroutine| assert!(!coroutine.is_started()),
+    /// )?;
+    /// assert!(!ran);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn is_started(&self) -> bool {
         self.coroutine.is_started()
     }

@@ -20,6 +20,7 @@
 pub(crate) mod sys;
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -233,10 +234,23 @@ impl Way {
             }
             waiters.push(me.clone());
         }
+        /// The wait may end by unwinding, when an interrupt strikes.
+        struct Listed<'a>(&'a Way, &'a Waiter);
+        impl Drop for Listed<'_> {
+            fn drop(&mut self) {
+                self.0.waiters().retain(|waiter| !waiter.is_same(self.1));
+            }
+        }
+        let listed = Listed(self, &me);
         // An event takes all waiters out; while we are listed, the wake-up was meant for something else.
-        while self.waiters().iter().any(|waiter| waiter.is_same(&me)) {
+        while self.is_listed(&me) {
             park::park();
         }
+        mem::forget(listed);
+    }
+
+    fn is_listed(&self, waiter: &Waiter) -> bool {
+        self.waiters().iter().any(|listed| listed.is_same(waiter))
     }
 }
 

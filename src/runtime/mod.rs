@@ -5,6 +5,8 @@
 //! | `mod.rs` | the process-wide runtime: starting it, handing green threads in |
 //! | `worker.rs` | a worker's loop: what runs next, when to look at the reactor, when to sleep |
 //! | `task.rs` | a green thread: its states, its body, its coroutine |
+//! | `cell.rs` | the memory of a green thread: header, closure, result |
+//! | `interrupt.rs` | cancellation and time limits: unwinding out of a wait |
 //! | `park.rs` | suspending and waking, from green threads and OS threads alike |
 //! | `inbox.rs` | green threads that other threads have woken |
 //! | `idle.rs` | which workers sleep, and whom to wake when there is something to steal |
@@ -12,8 +14,10 @@
 //!
 //! `README.md` beside this file tells the protocols and why they lose no wake-up.
 
+pub(crate) mod cell;
 mod idle;
 mod inbox;
+pub(crate) mod interrupt;
 pub(crate) mod park;
 pub(crate) mod task;
 mod timer;
@@ -22,6 +26,7 @@ pub(crate) mod worker;
 use std::env;
 use std::io;
 use std::num::NonZero;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
@@ -47,6 +52,8 @@ pub(crate) struct Shared {
 pub(crate) struct Remote {
     pub(crate) reactor: Reactor,
     pub(crate) inbox: Inbox,
+    /// Started green threads that have not ended. Written by the worker alone.
+    live: AtomicUsize,
     /// The thief's end of the worker's queue of fresh green threads.
     stealer: Stealer<Runnable>,
 }
@@ -98,6 +105,7 @@ impl Shared {
             remotes.push(CachePadded::new(Remote {
                 reactor,
                 inbox: Inbox::new(),
+                live: AtomicUsize::new(0),
                 stealer,
             }));
             queues.push(queue);

@@ -10,14 +10,14 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Instant;
 
-use super::task::Task;
-use super::worker;
+use super::cell::TaskRef;
+use super::{interrupt, worker};
 use crate::thread::ThreadId;
 
 /// A thread, green or not, that can be woken.
 #[derive(Clone)]
 pub(crate) enum Waiter {
-    Green(Arc<Task>),
+    Green(TaskRef),
     Os(Arc<OsThread>),
 }
 
@@ -95,10 +95,15 @@ impl Waiter {
 }
 
 /// Blocks the calling thread until it is woken; a green thread lets others run meanwhile.
+///
+/// An interrupt strikes here (interrupt.rs): whoever waits has to clear up when it unwinds.
 pub(crate) fn park() {
     match worker::current_green() {
         Some((worker, task)) => worker.park(task),
-        None => thread::park(),
+        None => match interrupt::strike_os_thread() {
+            Some(limit) => thread::park_timeout(limit.saturating_duration_since(Instant::now())),
+            None => thread::park(),
+        },
     }
 }
 
@@ -106,7 +111,10 @@ pub(crate) fn park() {
 pub(crate) fn park_until(deadline: Instant) {
     match worker::current_green() {
         Some((worker, task)) => worker.park_until(task, deadline),
-        None => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
+        None => {
+            let until = interrupt::strike_os_thread().map_or(deadline, |limit| limit.min(deadline));
+            thread::park_timeout(until.saturating_duration_since(Instant::now()));
+        }
     }
 }
 

@@ -2,16 +2,18 @@
 //!
 //! # Who holds what
 //!
-//! A [`Task`] is reference-counted: its handles, waiters and timers hold it. The *right to run* it is a separate value, the
+//! A [`Task`] is reference-counted ([`TaskRef`]): its handles, waiters and timers hold it. The *right to run* it is a separate value, the
 //! [`Runnable`], of which there is exactly one from spawn to end, except while the task is parked, when there is
 //! none: parking gives it up, and the one who takes the state away from [`PARKED`] makes it anew.
 //!
 //! | field | who may touch it |
 //! | --- | --- |
-//! | `state` | anybody |
+//! | `state`, `interrupts` | anybody |
 //! | `home` | written by the worker that starts it, once; read by those who found the task parked |
 //! | `next` | the holder of the `Runnable`, while it is in an inbox |
-//! | `stage`, `yielder`, `stack_bottom` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
+//! | `coroutine`, `yielder`, `stack_bottom`, `local` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
+//! | `neighbours` | the home worker's OS thread |
+//! | `joiner` | the owner of the `JoinHandle`, until it has announced it; from then on whoever takes the announcement away |
 //!
 //! # States
 //!
@@ -22,33 +24,47 @@
 //! | [`PARKED`] | suspended; nobody holds the `Runnable` | its worker, after the switch | `NOTIFIED` |
 //! | [`PARKED_IN_PLACE`] | its worker's OS thread waits inside of it | the green thread | `NOTIFIED` |
 //!
+//! And apart from these, whether it has ended:
+//!
+//! | end | meaning | set by | leaves to |
+//! | --- | --- | --- | --- |
+//! | [`RUNNING`] | not yet | spawn; a joiner that gives up | `JOINED`, `DONE` |
+//! | [`JOINED`] | not yet; `joiner` waits for it | the joiner | `RUNNING`, `DONE` |
+//! | [`DONE`] | its result is there | the green thread | |
+//!
 //! # Memory ordering
 //!
 //! A waker's swap to `NOTIFIED` releases what it did before; the parked side's swap to `AWAKE` acquires it. The worker's change
-//! to `PARKED` releases the task's stage and home, and the waker's swap acquires them before it passes the `Runnable` on.
+//! to `PARKED` releases the task's fields and home, and the waker's swap acquires them before it passes the `Runnable` on. The swap to
+//! `DONE` releases the result, which the joiner acquires, and acquires the joiner.
 
+use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::io;
-use std::mem::{self, ManuallyDrop};
+use std::mem::ManuallyDrop;
 use std::ops::Range;
-use std::ptr;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
+use super::cell::{TaskRef, Vtable};
+use super::interrupt::{CANCEL, Cancelled, Local};
+use super::park::{self, Waiter};
 use super::worker::{self, Worker};
 use super::{Remote, Shared};
 use crate::coroutine::{Coroutine, CoroutineResult, Yielder};
 use crate::stack::overflow::Line;
 use crate::stack::{DefaultStack, Stack};
-use crate::thread::ThreadId;
+use crate::thread::{self, ThreadId};
 
 const AWAKE: u8 = 0;
 const NOTIFIED: u8 = 1;
 const PARKED: u8 = 2;
 const PARKED_IN_PLACE: u8 = 3;
 
-/// What a green thread runs. It is told why, if it could not get a stack: then it runs on the worker's.
-pub(crate) type Body = Box<dyn FnOnce(io::Result<()>) + Send>;
+const RUNNING: u8 = 0;
+const JOINED: u8 = 1;
+const DONE: u8 = 2;
 
 /// Why a green thread gave control back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,69 +75,93 @@ pub(crate) enum Suspension {
     Park,
 }
 
-/// A green thread.
+type TaskCoroutine = Coroutine<(), Suspension, ()>;
+
+/// A green thread: what does not depend on its closure.
 pub(crate) struct Task {
-    pub(crate) id: ThreadId,
-    pub(crate) name: Option<Box<str>>,
+    pub(super) references: AtomicUsize,
+    pub(super) vtable: &'static Vtable,
+    state: AtomicU8,
+    end: AtomicU8,
+    /// Wishes of others that it stop: see `interrupt.rs`.
+    pub(super) interrupts: AtomicU8,
     /// The token of `thread::park`, which is apart from `state` so that no wait inside of the library eats it.
     pub(crate) token: AtomicBool,
-    stack_size: usize,
-    shared: &'static Shared,
-    state: AtomicU8,
     home: AtomicUsize,
     /// Link of the inbox that the task is in.
     pub(super) next: AtomicPtr<Task>,
-    stage: UnsafeCell<Stage>,
+    pub(crate) shared: &'static Shared,
+    pub(crate) id: ThreadId,
+    pub(crate) name: Option<Box<str>>,
+    stack_size: usize,
+    /// Not dropped but leaked with its task: that would have to happen on the home worker, and cannot be seen to here.
+    coroutine: UnsafeCell<Option<ManuallyDrop<TaskCoroutine>>>,
     yielder: Cell<*const Yielder<(), Suspension>>,
     /// Where its stack begins, once it has one: tells the overflow handler whose it is.
     stack_bottom: Cell<usize>,
+    pub(super) local: Local,
+    joiner: UnsafeCell<Option<Waiter>>,
 }
 
-enum Stage {
-    Fresh(Body),
-    /// Not dropped but leaked with its task: that would have to happen on the home worker, and cannot be seen to here.
-    Started(ManuallyDrop<Coroutine<(), Suspension, ()>>),
-    Finished,
-}
-
-// SAFETY: `stage`, `yielder` and `stack_bottom` are touched by the holder of the `Runnable` only, of which there is one. Before the first run
-// the stage holds a body that is Send; afterwards a `Runnable` is only ever run by the home worker (`Runnable::schedule`),
-// so the coroutine stays on its OS thread. All else is Sync.
+// SAFETY: the fields that are not Sync are touched as the module's documentation says: by the holder of the `Runnable`, of which there is
+// one; after the first run on the home worker's OS thread only, as a `Runnable` is only ever run there (`Runnable::schedule`); and
+// `joiner` by who has taken its announcement away. All else is Sync.
 unsafe impl Sync for Task {}
-// SAFETY: as for Sync; dropping a task on any thread drops at most a body, which is Send (`Stage::Started`).
+// SAFETY: as for Sync; dropping a task on any thread leaks its coroutine.
 unsafe impl Send for Task {}
+
+/// What a green thread is spawned with, besides its closure.
+pub(crate) struct Settings {
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) stack_size: usize,
+}
 
 impl Task {
     /// Makes a fresh green thread, ready to be scheduled.
-    pub(crate) fn new(
+    ///
+    /// # Safety
+    /// It is done, and its output taken or dropped, before anything ends that `F` or `T` borrow.
+    pub(crate) unsafe fn fresh<F, T>(
         shared: &'static Shared,
-        name: Option<Box<str>>,
-        stack_size: usize,
-        body: Body,
-    ) -> (Arc<Task>, Runnable) {
-        let task = Arc::new(Task {
-            id: ThreadId::next(),
-            name,
-            token: AtomicBool::new(false),
-            stack_size,
-            shared,
+        settings: Settings,
+        body: F,
+    ) -> (TaskRef, Runnable)
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        let header = |references, vtable| Task {
+            references,
+            vtable,
             state: AtomicU8::new(AWAKE),
+            end: AtomicU8::new(RUNNING),
+            interrupts: AtomicU8::new(0),
+            token: AtomicBool::new(false),
             home: AtomicUsize::new(usize::MAX),
             next: AtomicPtr::new(ptr::null_mut()),
-            stage: UnsafeCell::new(Stage::Fresh(body)),
+            shared,
+            id: ThreadId::next(),
+            name: settings.name,
+            stack_size: settings.stack_size,
+            coroutine: UnsafeCell::new(None),
             yielder: Cell::new(ptr::null()),
             stack_bottom: Cell::new(0),
-        });
+            local: Local::new(),
+            joiner: UnsafeCell::new(None),
+        };
+        // SAFETY: passed on.
+        let task = unsafe { TaskRef::new(body, header) };
         let runnable = Runnable { task: task.clone() };
         (task, runnable)
     }
 
     /// Makes the current or the next park of this task return.
-    pub(crate) fn wake(self: &Arc<Task>) {
+    #[inline]
+    pub(crate) fn wake(&self) {
         match self.state.swap(NOTIFIED, Ordering::AcqRel) {
             PARKED => {
                 // SAFETY: this very swap took PARKED away.
-                let runnable = unsafe { Runnable::recover(self) };
+                let runnable = unsafe { Runnable::recover(NonNull::from(self)) };
                 runnable.schedule();
             }
             PARKED_IN_PLACE => self.home().reactor.notify(),
@@ -164,6 +204,89 @@ impl Task {
         yielder.switch(why);
     }
 
+    /// Asks it to end: it unwinds at its next suspension, or ends without having run. May be called from any thread.
+    pub(crate) fn cancel(&self) {
+        self.interrupts.fetch_or(CANCEL, Ordering::Release);
+        if !self.is_done() {
+            self.wake();
+        }
+    }
+
+    /// Ends a green thread that could not get a stack, or was cancelled before it began. Runs on the worker's own stack.
+    pub(super) fn refuse<T>(
+        &self,
+        error: io::Error,
+        body: impl FnOnce() -> T,
+    ) -> thread::Result<T> {
+        // A destructor that panics must not take the worker with it.
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
+        let payload: Box<dyn Any + Send> = if self.is_cancelled() {
+            Box::new(Cancelled::new())
+        } else {
+            thread::report_refused(self.name.as_deref(), &error);
+            Box::new(error)
+        };
+        dropped.and(Err(payload))
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.interrupts.load(Ordering::Relaxed) & CANCEL != 0
+    }
+
+    /// Announces that the result is there, and wakes the joiner.
+    pub(super) fn complete(&self) {
+        if self.end.swap(DONE, Ordering::AcqRel) == JOINED {
+            // SAFETY: this swap has taken the announcement away.
+            let joiner = unsafe { &mut *self.joiner.get() }.take();
+            if let Some(joiner) = joiner {
+                joiner.wake();
+            }
+        }
+    }
+
+    /// Returns whether the result is there.
+    pub(crate) fn is_done(&self) -> bool {
+        self.end.load(Ordering::Acquire) == DONE
+    }
+
+    /// Waits until the result is there.
+    ///
+    /// # Safety
+    /// Called by the owner of the only `JoinHandle`.
+    pub(crate) unsafe fn wait_until_done(&self) {
+        if self.is_done() {
+            return;
+        }
+        // SAFETY: nothing is announced, so nobody else looks at it.
+        unsafe { *self.joiner.get() = Some(Waiter::current()) };
+        let announced =
+            self.end
+                .compare_exchange(RUNNING, JOINED, Ordering::AcqRel, Ordering::Acquire);
+        if announced.is_err() {
+            // SAFETY: as above; it is done, and will not look any more.
+            unsafe { *self.joiner.get() = None };
+            return;
+        }
+        /// The joiner may leave by unwinding: it is cancelled, or has no more time.
+        struct Announced<'a>(&'a Task);
+        impl Drop for Announced<'_> {
+            fn drop(&mut self) {
+                let end = &self.0.end;
+                if end
+                    .compare_exchange(JOINED, RUNNING, Ordering::AcqRel, Ordering::Acquire)
+                    .is_ok()
+                {
+                    // SAFETY: this exchange has taken the announcement away.
+                    unsafe { *self.0.joiner.get() = None };
+                }
+            }
+        }
+        let _announced = Announced(self);
+        while !self.is_done() {
+            park::park();
+        }
+    }
+
     /// Says whose stack overflowed.
     pub(super) fn describe(&self, line: &mut Line) {
         line.text("green thread '");
@@ -181,7 +304,7 @@ impl Task {
 
 /// The right to run a green thread: see the module's documentation.
 pub(crate) struct Runnable {
-    task: Arc<Task>,
+    task: TaskRef,
 }
 
 /// What became of a green thread after it ran for a while.
@@ -193,18 +316,13 @@ pub(super) enum After {
 }
 
 impl Runnable {
-    /// Gives the right up, keeping the task's count for [`recover`](Runnable::recover).
-    fn give_up(self) -> *const Task {
-        self.into_raw()
-    }
-
-    /// Makes the right anew that was given up.
+    /// Makes the right anew that was given up by parking, which has kept its count.
     ///
     /// # Safety
     /// Called once for each time that the state is taken away from `PARKED`.
-    unsafe fn recover(task: &Arc<Task>) -> Runnable {
-        // SAFETY: `give_up` left one count behind for each time the state became PARKED.
-        let task = unsafe { Arc::from_raw(Arc::as_ptr(task)) };
+    unsafe fn recover(task: NonNull<Task>) -> Runnable {
+        // SAFETY: parking left one count behind for each time the state became PARKED.
+        let task = unsafe { TaskRef::from_raw(task) };
         Runnable { task }
     }
 
@@ -224,7 +342,7 @@ impl Runnable {
 
     /// Turns it into a bare pointer, for the inbox.
     pub(super) fn into_raw(self) -> *const Task {
-        Arc::into_raw(self.task)
+        self.task.into_raw().as_ptr()
     }
 
     /// Turns a pointer back that came from [`into_raw`](Runnable::into_raw).
@@ -232,26 +350,38 @@ impl Runnable {
     /// # Safety
     /// Once for each pointer.
     pub(super) unsafe fn from_raw(task: *const Task) -> Runnable {
+        // SAFETY: it came from a reference, and so is not null.
+        let task = unsafe { NonNull::new_unchecked(task.cast_mut()) };
         // SAFETY: passed on.
-        let task = unsafe { Arc::from_raw(task) };
+        let task = unsafe { TaskRef::from_raw(task) };
         Runnable { task }
+    }
+
+    /// Returns whether it has never run, so that it may run on any worker.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.coroutine().is_none()
+    }
+
+    #[inline(always)]
+    fn coroutine(&self) -> &Option<ManuallyDrop<TaskCoroutine>> {
+        // SAFETY: there is one `Runnable` for a task; it is borrowed, so the mutable reference below does not exist.
+        unsafe { &*self.task.coroutine.get() }
+    }
+
+    #[inline(always)]
+    fn coroutine_mut(&mut self) -> &mut Option<ManuallyDrop<TaskCoroutine>> {
+        // SAFETY: there is one `Runnable` for a task, and it is borrowed mutably; the task itself never touches its coroutine.
+        unsafe { &mut *self.task.coroutine.get() }
     }
 
     /// Runs the green thread on `worker`, to which it belongs or which has stolen it fresh, until it yields, parks or ends.
     #[inline(always)]
     pub(super) fn run(mut self, worker: &Worker) -> After {
-        if let Some(body) = self.take_body() {
-            match DefaultStack::new(self.task.stack_size) {
-                Ok(stack) => self.start(body, stack, worker.index()),
-                Err(error) => {
-                    // On the worker's own stack, where no green thread runs: what blocks there, blocks the worker.
-                    body(Err(error));
-                    return After::Gone;
-                }
-            }
+        if self.is_fresh() && !self.start(worker) {
+            return After::Gone;
         }
         // SAFETY: this `Runnable` keeps the task alive while it runs, after which it is not the current one any more.
-        unsafe { worker.set_current(Arc::as_ptr(&self.task)) };
+        unsafe { worker.set_current(self.task.as_ptr().as_ptr()) };
         let result = self.resume();
         // SAFETY: null is always right.
         unsafe { worker.set_current(ptr::null()) };
@@ -259,74 +389,74 @@ impl Runnable {
             CoroutineResult::Yield(Suspension::Yield) => After::Again(self),
             CoroutineResult::Yield(Suspension::Park) => self.park(),
             CoroutineResult::Return(()) => {
-                drop(self.finish());
+                self.finish(worker);
                 After::Gone
             }
         }
     }
 
-    #[inline(always)]
-    fn stage(&mut self) -> &mut Stage {
-        // SAFETY: there is one `Runnable` for a task, and it is borrowed mutably; the task itself never touches its stage.
-        unsafe { &mut *self.task.stage.get() }
-    }
-
-    /// Takes the body of a task that has not started.
-    #[inline(always)]
-    fn take_body(&mut self) -> Option<Body> {
-        let stage = self.stage();
-        match mem::replace(stage, Stage::Finished) {
-            Stage::Fresh(body) => Some(body),
-            other => {
-                *stage = other;
-                None
+    /// Gives it a stack and a home; false if it has ended instead.
+    fn start(&mut self, worker: &Worker) -> bool {
+        let task = &self.task;
+        let stack = if task.is_cancelled() {
+            Err(io::ErrorKind::Interrupted.into())
+        } else {
+            DefaultStack::new(task.stack_size)
+        };
+        let stack = match stack {
+            Ok(stack) => stack,
+            Err(error) => {
+                // On the worker's own stack, where no green thread runs: what blocks there, blocks the worker.
+                // SAFETY: this is the first run, and this the `Runnable`.
+                unsafe { task.run_body(Err(error)) };
+                return false;
             }
-        }
-    }
-
-    fn start(&mut self, body: Body, stack: DefaultStack, home: usize) {
-        self.task.home.store(home, Ordering::Relaxed);
-        self.task.stack_bottom.set(stack.bottom().as_ptr() as usize);
-        let task = Arc::as_ptr(&self.task);
-        let coroutine =
-            Coroutine::with_stack(stack, move |yielder: &Yielder<(), Suspension>, ()| {
-                // SAFETY: a count of the task is held for as long as its coroutine lives, by a `Runnable` or by `give_up`.
-                let task = unsafe { &*task };
-                task.yielder.set(yielder);
-                body(Ok(()));
-            });
-        *self.stage() = Stage::Started(ManuallyDrop::new(coroutine));
+        };
+        task.home.store(worker.index(), Ordering::Relaxed);
+        task.stack_bottom.set(stack.bottom().as_ptr() as usize);
+        let pointer = task.as_ptr();
+        let body = move |yielder: &Yielder<(), Suspension>, ()| {
+            // SAFETY: a count of the task is held for as long as its coroutine lives, by a `Runnable` or by having parked.
+            let task = ManuallyDrop::new(unsafe { TaskRef::from_raw(pointer) });
+            task.yielder.set(yielder);
+            // SAFETY: this is the first run, by the holder of the `Runnable`.
+            unsafe { task.run_body(Ok(())) };
+        };
+        let coroutine = ManuallyDrop::new(Coroutine::with_stack(stack, body));
+        *self.coroutine_mut() = Some(coroutine);
+        worker.count_started();
+        true
     }
 
     #[inline(always)]
     fn resume(&mut self) -> CoroutineResult<Suspension, ()> {
-        match self.stage() {
-            Stage::Started(coroutine) => coroutine.resume_not_panicking(()),
-            Stage::Fresh(_) | Stage::Finished => {
-                unreachable!("only a started green thread is resumed")
-            }
+        match self.coroutine_mut() {
+            Some(coroutine) => coroutine.resume_not_panicking(()),
+            None => unreachable!("only a started green thread is resumed"),
         }
     }
 
     /// Makes the task wakeable, or finds that a wake-up has come between.
     #[inline(always)]
     fn park(self) -> After {
-        let task = self.give_up();
-        // SAFETY: the count that was just given up keeps the task alive: only a waker that finds PARKED takes it over.
-        let state = unsafe { &(*task).state };
+        // Its count stays: only a waker that finds PARKED takes it over.
+        let task = self.task.into_raw();
+        // SAFETY: that count keeps the task alive.
+        let state = unsafe { &task.as_ref().state };
         match state.compare_exchange(AWAKE, PARKED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => After::Gone,
-            // SAFETY: the state did not become PARKED, so no waker recovers the `Runnable`.
-            Err(_) => After::Again(unsafe { Runnable::from_raw(task) }),
+            Err(_) => {
+                // SAFETY: the state did not become PARKED, so no waker takes the count over.
+                let task = unsafe { TaskRef::from_raw(task) };
+                After::Again(Runnable { task })
+            }
         }
     }
 
-    fn finish(&mut self) -> DefaultStack {
-        match mem::replace(self.stage(), Stage::Finished) {
-            Stage::Started(coroutine) => ManuallyDrop::into_inner(coroutine).into_stack(),
-            Stage::Fresh(_) | Stage::Finished => {
-                unreachable!("only a started green thread finishes")
-            }
+    fn finish(mut self, worker: &Worker) {
+        worker.count_finished();
+        if let Some(coroutine) = self.coroutine_mut().take() {
+            drop(ManuallyDrop::into_inner(coroutine).into_stack());
         }
     }
 }

@@ -1,14 +1,13 @@
 //! Green threads that wait for a moment: each worker has its own, so they take no lock.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::task::Task;
+use super::cell::TaskRef;
 
 /// The timers of one worker, by deadline; the number tells equal deadlines apart.
 pub(super) struct Timers {
-    pending: BTreeMap<Timer, Arc<Task>>,
+    pending: BTreeMap<Timer, TaskRef>,
     armed: u64,
 }
 
@@ -24,7 +23,7 @@ impl Timers {
     }
 
     /// Has `task` woken at `deadline`.
-    pub(super) fn arm(&mut self, deadline: Instant, task: Arc<Task>) -> Timer {
+    pub(super) fn arm(&mut self, deadline: Instant, task: TaskRef) -> Timer {
         self.armed += 1;
         let timer = (deadline, self.armed);
         self.pending.insert(timer, task);
@@ -43,7 +42,7 @@ impl Timers {
     }
 
     /// Takes out the next task that is due.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Arc<Task>> {
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<TaskRef> {
         let first = self.pending.first_entry()?;
         (first.key().0 <= now).then(|| first.remove())
     }

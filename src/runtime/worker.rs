@@ -12,13 +12,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::process::abort;
-use std::ptr;
-use std::sync::Arc;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::cell::TaskRef;
+use super::interrupt::{self, TIMEOUT};
 use super::task::{After, Runnable, Suspension, Task};
-use super::timer::Timers;
+use super::timer::{Timer, Timers};
 use super::{Remote, Shared};
 use crate::reactor::{Events, Reactor};
 use crate::report;
@@ -52,7 +54,7 @@ pub(crate) struct Worker {
     looked: Cell<Instant>,
     /// Calls that the running green thread may still make without waiting in this turn.
     tries: Cell<u32>,
-    /// The green thread that runs, from `Arc::as_ptr`; null between two turns.
+    /// The green thread that runs; null between two turns.
     current: Cell<*const Task>,
     timers: RefCell<Timers>,
     events: RefCell<Events>,
@@ -90,7 +92,7 @@ pub(crate) fn spend() {
 }
 
 /// A new handle of the green thread that calls.
-pub(crate) fn current_task() -> Option<Arc<Task>> {
+pub(crate) fn current_task() -> Option<TaskRef> {
     current()?.current_task()
 }
 
@@ -151,7 +153,7 @@ impl Worker {
     /// Notes which green thread runs from now on; null for none.
     ///
     /// # Safety
-    /// `task` is null, or from `Arc::as_ptr` and alive until the next call.
+    /// `task` is null, or alive until the next call.
     pub(super) unsafe fn set_current(&self, task: *const Task) {
         self.current.set(task);
     }
@@ -281,7 +283,12 @@ impl Worker {
             // The borrow ends before the wake-up.
             let due = self.timers.borrow_mut().pop_due(now);
             match due {
-                Some(task) => task.wake(),
+                Some(task) => {
+                    if task.local.has_limits() {
+                        task.interrupts.fetch_or(TIMEOUT, Ordering::Relaxed);
+                    }
+                    task.wake();
+                }
                 None => return,
             }
         }
@@ -298,20 +305,28 @@ impl Worker {
         self.fresh.push(fresh);
     }
 
-    fn current_task(&self) -> Option<Arc<Task>> {
-        let task = self.current.get();
-        if task.is_null() {
-            return None;
-        }
-        // SAFETY: the pointer is from `Arc::as_ptr` and alive (`set_current`).
-        unsafe { Arc::increment_strong_count(task) };
-        // SAFETY: the count was just added.
-        Some(unsafe { Arc::from_raw(task) })
+    fn current_task(&self) -> Option<TaskRef> {
+        let task = NonNull::new(self.current.get().cast_mut())?;
+        // SAFETY: it is alive (`set_current`).
+        Some(unsafe { TaskRef::from_borrowed(task) })
+    }
+
+    /// Notes that a green thread has got a stack here.
+    pub(super) fn count_started(&self) {
+        let live = &self.remote().live;
+        live.store(live.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Notes that one has ended.
+    pub(super) fn count_finished(&self) {
+        let live = &self.remote().live;
+        live.store(live.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 
     /// Parks `task`, which is the green thread that calls.
     #[inline(always)]
     pub(crate) fn park(&self, task: &Task) {
+        self.interruptible(task);
         if task.take_notification() {
             return;
         }
@@ -323,14 +338,32 @@ impl Worker {
         task.take_notification();
     }
 
+    /// Lets an interrupt strike that `task`, which is about to wait, has got.
+    #[inline(always)]
+    fn interruptible(&self, task: &Task) {
+        if task.interrupts.load(Ordering::Relaxed) != 0 {
+            interrupt::strike(task);
+        }
+    }
+
     /// Like [`park`](Worker::park), until `deadline` at most.
     pub(crate) fn park_until(&self, task: &Task, deadline: Instant) {
-        let Some(handle) = self.current_task() else {
-            return;
-        };
-        let timer = self.timers.borrow_mut().arm(deadline, handle);
-        self.park(task);
-        self.timers.borrow_mut().cancel(timer);
+        self.with_timer(deadline, || self.park(task));
+    }
+
+    /// Runs `f` with a timer that wakes the green thread that calls at `deadline`, if `f` takes so long.
+    pub(super) fn with_timer<R>(&self, deadline: Instant, f: impl FnOnce() -> R) -> R {
+        struct Armed<'a>(&'a Worker, Timer);
+        impl Drop for Armed<'_> {
+            fn drop(&mut self) {
+                self.0.timers.borrow_mut().cancel(self.1);
+            }
+        }
+        let timer = self
+            .current_task()
+            .map(|task| self.timers.borrow_mut().arm(deadline, task));
+        let _armed = timer.map(|timer| Armed(self, timer));
+        f()
     }
 
     /// Parks `task` without letting others run, because it is unwinding: std counts panics by OS thread, and would take any
@@ -369,6 +402,7 @@ impl Worker {
     /// Lets the other green threads of this worker run before `task`, which is the one that calls.
     #[inline(always)]
     pub(crate) fn yield_now(&self, task: &Task) {
+        self.interruptible(task);
         // While it unwinds others may not run: see `park_in_place`.
         if !thread::panicking() {
             // SAFETY: `task` is the green thread that calls.

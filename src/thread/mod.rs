@@ -26,26 +26,26 @@
 //! * A green thread that blocks while it unwinds from a panic (a destructor that does I/O) blocks its worker for that time,
 //!   because std counts panics by OS thread.
 
-mod packet;
-
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::mem;
 use std::num::NonZero;
-use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{RefUnwindSafe, UnwindSafe, resume_unwind};
 use std::process::abort;
-use std::sync::Arc;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::report;
+use crate::runtime::cell::TaskRef;
 use crate::runtime::park::{self, Waiter};
-use crate::runtime::task::Task;
-use crate::runtime::{self, worker};
+use crate::runtime::task::{Settings, Task};
+use crate::runtime::{self, interrupt, worker};
 use crate::stack;
-use packet::Packet;
 
+pub use crate::runtime::interrupt::Cancelled;
 pub use std::thread::{available_parallelism, panicking};
 
 /// What a green thread ended with: its value, or the payload of its panic.
@@ -141,36 +141,24 @@ impl Builder {
     {
         let stack_size = stack::rounded_size(self.stack_size.unwrap_or(stack::DEFAULT_SIZE))?;
         let shared = runtime::global()?;
-        let packet = Arc::new(Packet::new());
-        let theirs = packet.clone();
-        let name = self.name.clone();
-        let body: Box<dyn FnOnce(io::Result<()>) + Send + 'a> = Box::new(move |started| {
-            let result = match started {
-                Ok(()) => catch_unwind(AssertUnwindSafe(f)),
-                Err(error) => refuse(name.as_deref(), error, f),
-            };
-            theirs.complete(result);
-        });
-        // SAFETY: the body ends in `complete`, before which it has dropped `f`, and `join` returns after that with the
-        // value: so nothing that lives for 'a only is touched after the caller has joined.
-        let body = unsafe {
-            std::mem::transmute::<Box<dyn FnOnce(io::Result<()>) + Send + 'a>, runtime::task::Body>(
-                body,
-            )
+        let settings = Settings {
+            name: self.name,
+            stack_size,
         };
-        let (task, fresh) = Task::new(shared, self.name, stack_size, body);
+        // SAFETY: passed on: `join` returns when the task is done, with its output.
+        let (task, fresh) = unsafe { Task::fresh(shared, settings, f) };
         shared.spawn(fresh);
         Ok(JoinHandle {
-            packet,
             thread: Thread {
                 waiter: Waiter::Green(task),
             },
+            _result: PhantomData,
         })
     }
 }
 
-/// Ends a green thread that could not get a stack.
-fn refuse<F, T>(name: Option<&str>, error: io::Error, f: F) -> Result<T> {
+/// Tells of a green thread that could not get a stack.
+pub(crate) fn report_refused(name: Option<&str>, error: &io::Error) {
     static REFUSED: AtomicU64 = AtomicU64::new(0);
     // Where one is refused, thousands may be.
     let refused = REFUSED.fetch_add(1, Ordering::Relaxed) + 1;
@@ -180,25 +168,33 @@ fn refuse<F, T>(name: Option<&str>, error: io::Error, f: F) -> Result<T> {
             "green thread '{name}' could not start (refused so far: {refused}): {error}"
         ));
     }
-    // A destructor that panics must not take the worker with it.
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(f)));
-    dropped.and(Err(Box::new(error)))
 }
 
 /// The right to wait for a green thread and to take its result; as [`std::thread::JoinHandle`].
 ///
 /// Dropping it detaches the green thread.
 pub struct JoinHandle<T> {
-    packet: Arc<Packet<T>>,
     thread: Thread,
+    _result: PhantomData<T>,
 }
+
+// As std's: it hands the result over, once.
+// SAFETY: it gives no access to the result but by value, to its owner; the rest is Send and Sync.
+unsafe impl<T> Send for JoinHandle<T> {}
+// SAFETY: as for Send.
+unsafe impl<T> Sync for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
     /// Waits for the green thread to end, suspending the calling one, and returns its result.
     ///
     /// # Errors
     ///
-    /// The payload of its panic, if it panicked; an [`io::Error`] as the payload, if it could not get a stack.
+    /// The payload of its panic, if it panicked; [`Cancelled`], if it was [cancelled](JoinHandle::cancel); an [`io::Error`], if it could not
+    /// get a stack.
+    ///
+    /// # Panics
+    ///
+    /// If it is the calling green thread itself.
     ///
     /// # Examples
     ///
@@ -207,18 +203,78 @@ impl<T> JoinHandle<T> {
     /// assert_eq!(panicking.join().unwrap_err().downcast_ref(), Some(&"alone"));
     /// ```
     pub fn join(self) -> Result<T> {
-        self.packet.take()
+        let task = self.task();
+        if worker::current_green().is_some_and(|(_, current)| ptr::eq(current, &**task)) {
+            panic!("a green thread joined itself");
+        }
+        // SAFETY: there is one handle for a task, and this is it.
+        unsafe { task.wait_until_done() };
+        // SAFETY: as above; the task is done, and was spawned with a closure that returns a `T`; the handle is used up.
+        unsafe { task.take_output() }
     }
 
     /// Returns whether the green thread has ended: [`join`](JoinHandle::join) would not wait.
     pub fn is_finished(&self) -> bool {
-        self.packet.is_complete()
+        self.task().is_done()
+    }
+
+    /// Asks the green thread to end: it unwinds where it next suspends, or where it is suspended now, so that its destructors run.
+    ///
+    /// Does not wait for that; [`join`](JoinHandle::join) does, and returns [`Cancelled`] as the error. A green thread that has not begun never
+    /// does. One that computes without suspending, or is inside of [`without_cancel`], ends later. No panic is reported, and what it was
+    /// granted while it waited (a lock, a message) is not lost: a wait that has been answered returns, and the next one unwinds. A
+    /// body that catches the unwind meets it again at its next suspension.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::TcpListener;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let server = corde::thread::spawn(move || while listener.accept().is_ok() {});
+    /// server.cancel();
+    /// assert!(server.join().unwrap_err().is::<corde::thread::Cancelled>());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn cancel(&self) {
+        self.task().cancel();
     }
 
     /// Returns a handle to the green thread itself.
     pub fn thread(&self) -> &Thread {
         &self.thread
     }
+
+    fn task(&self) -> &TaskRef {
+        match &self.thread.waiter {
+            Waiter::Green(task) => task,
+            Waiter::Os(_) => unreachable!("only green threads are spawned"),
+        }
+    }
+}
+
+/// Runs `f`, in which the calling green thread is not interrupted: neither by [`cancel`](JoinHandle::cancel) nor by a
+/// [`timeout`](crate::time::timeout) around it. What was wished meanwhile comes at the next suspension after it.
+///
+/// For steps that must be done whole, though they suspend. Timeouts inside of `f` work.
+///
+/// # Examples
+///
+/// ```
+/// use corde::thread::{self, without_cancel};
+///
+/// let half_done = thread::spawn(|| {
+///     without_cancel(|| (0..10).for_each(|_| thread::yield_now()));
+///     "done"
+/// });
+/// half_done.cancel();
+/// # let _ = half_done.join();
+/// ```
+pub fn without_cancel<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T,
+{
+    interrupt::masked(f)
 }
 
 impl<T> fmt::Debug for JoinHandle<T> {
@@ -358,14 +414,27 @@ pub fn park_timeout(duration: Duration) {
 /// on what else its worker has to run.
 pub fn sleep(duration: Duration) {
     match Instant::now().checked_add(duration) {
-        Some(deadline) => {
-            while Instant::now() < deadline {
-                park::park_until(deadline);
-            }
-        }
+        Some(deadline) => sleep_until(deadline),
         None => loop {
             park::park();
         },
+    }
+}
+
+/// Blocks the calling thread until `deadline`; as [`std::thread::sleep_until`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// let deadline = Instant::now() + Duration::from_millis(2);
+/// corde::thread::sleep_until(deadline);
+/// assert!(Instant::now() >= deadline);
+/// ```
+pub fn sleep_until(deadline: Instant) {
+    while Instant::now() < deadline {
+        park::park_until(deadline);
     }
 }
 
@@ -419,7 +488,8 @@ where
             // To unwind from here while `f` runs would end what it borrows, and std's handle of an OS thread panics in
             // the thread's very last destructors.
             let guard = AbortIfPanic;
-            let result = handle.join();
+            // Nor may a limit around it strike.
+            let result = interrupt::masked(|| handle.join());
             mem::forget(guard);
             result.unwrap_or_else(|payload| resume_unwind(payload))
         }

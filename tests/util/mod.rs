@@ -9,6 +9,7 @@ pub(crate) mod net;
 pub(crate) mod random;
 #[cfg(feature = "runtime")]
 pub(crate) mod threads;
+pub(crate) mod unwinding;
 
 /// After this a test is taken for hung and fails. It decides no test that passes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
