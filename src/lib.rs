@@ -70,7 +70,7 @@ pub mod stack;
 #[cfg(feature = "runtime")]
 mod reactor;
 #[cfg(feature = "runtime")]
-mod runtime;
+pub mod runtime;
 
 #[cfg(feature = "runtime")]
 pub mod net;

@@ -9,11 +9,12 @@ use std::ptr;
 use std::rc::Rc;
 
 use corde::coroutine::{Coroutine, CoroutineResult, Yielder};
-use corde::stack::{DEFAULT_SIZE, DefaultStack, MIN_SIZE, Stack};
+use corde::stack::{DefaultStack, MIN_SIZE, Stack};
 use rstest::rstest;
 
 use CoroutineResult::{Return, Yield};
 use util::random::Xorshift;
+use util::scaled;
 use util::unwinding::{Log, panic_message};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -187,10 +188,10 @@ fn stack_of_a_coroutine_that_is_done_carries_the_next_one() {
 
 #[test]
 fn body_too_large_for_the_stack_panics() {
-    let stack = DefaultStack::new(DEFAULT_SIZE).unwrap();
+    let stack = DefaultStack::new(MIN_SIZE).unwrap();
     let log = Log::default();
     let noted = log.on_drop("captured");
-    let large = [0_u8; DEFAULT_SIZE];
+    let large = [0_u8; MIN_SIZE];
     let message = panic_message(|| {
         Coroutine::<(), (), u8>::with_stack(stack, move |_, ()| {
             let _noted = &noted;
@@ -229,15 +230,10 @@ impl State {
 
 #[test]
 fn many_keep_their_own_state_in_any_order_of_resumption() {
-    // ThreadSanitizer has room for about 8,000 fibers.
-    const COUNT: usize = if cfg!(feature = "tsan") {
-        1_000
-    } else {
-        10_000
-    };
-    const RESUMES: usize = 10 * COUNT;
+    let count = scaled(10_000);
+    let resumes = 10 * count;
 
-    let mut coroutines: Vec<_> = (0..COUNT as u64)
+    let mut coroutines: Vec<_> = (0..count as u64)
         .map(|number| {
             let stack = DefaultStack::new(MIN_SIZE).unwrap();
             let body = move |yielder: &Yielder<u64, (u64, u64)>, mut input: u64| {
@@ -251,8 +247,8 @@ fn many_keep_their_own_state_in_any_order_of_resumption() {
         })
         .collect();
     let mut random = Xorshift(0x2545_f491_4f6c_dd1d);
-    for _ in 0..RESUMES {
-        let (coroutine, state) = &mut coroutines[random.next() as usize % COUNT];
+    for _ in 0..resumes {
+        let (coroutine, state) = &mut coroutines[random.next() as usize % count];
         let input = random.next() | 1;
         assert_eq!(coroutine.resume(input), Yield(state.step(input)));
     }

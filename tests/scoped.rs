@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use corde::coroutine::{Coroutine, CoroutineResult, Scoped, Yielder, scoped};
 use corde::stack::{DefaultStack, Stack, ensure, on_stack, remaining};
@@ -73,10 +74,10 @@ fn it_ends_with_the_scope_when_the_user_panics() {
 
 #[test]
 fn a_scope_in_a_coroutine_ends_when_that_is_dropped() {
-    let drops = Box::leak(Box::new(Cell::new(0)));
-    let counted = &*drops;
-    let mut outer = Coroutine::new(|yielder: &Yielder<(), ()>, ()| {
-        scoped(holding(counted), |inner| {
+    let drops = Rc::new(Cell::new(0));
+    let counted = drops.clone();
+    let mut outer = Coroutine::new(move |yielder: &Yielder<(), ()>, ()| {
+        scoped(holding(&counted), |inner| {
             inner.resume(());
             yielder.suspend(());
         })
@@ -84,9 +85,9 @@ fn a_scope_in_a_coroutine_ends_when_that_is_dropped() {
     })
     .unwrap();
     outer.resume(());
-    assert_eq!(counted.get(), 0);
+    assert_eq!(drops.get(), 0);
     drop(outer);
-    assert_eq!(counted.get(), 1);
+    assert_eq!(drops.get(), 1);
 }
 
 #[test]
@@ -100,7 +101,8 @@ fn a_function_on_another_stack_borrows_returns_and_panics_as_in_place() {
         &raw const local as usize
     });
     assert_eq!(text, "borrowed!");
-    assert!(bounds.contains(&place));
+    // AddressSanitizer may keep locals elsewhere.
+    assert!(bounds.contains(&place) || cfg!(feature = "asan"));
     let unwound = catch_unwind(AssertUnwindSafe(|| {
         on_stack(&mut stack, || panic!("over there"))
     }));
@@ -118,18 +120,19 @@ fn a_coroutine_can_be_suspended_and_dropped_from_another_stack() {
     assert_eq!(coroutine.resume(1), CoroutineResult::Yield(2));
     assert_eq!(coroutine.resume(7), CoroutineResult::Return(7));
 
-    let drops = Box::leak(Box::new(Cell::new(0)));
-    let counted = &*drops;
-    let mut dropped = Coroutine::new(|yielder: &Yielder<(), ()>, ()| {
+    let drops = Rc::new(Cell::new(0));
+    let counted = drops.clone();
+    let mut dropped = Coroutine::new(move |yielder: &Yielder<(), ()>, ()| {
         ensure(1 << 20, || {
-            let _guard = CountDrops(counted);
+            let _guard = CountDrops(&counted);
             yielder.suspend(());
         });
     })
     .unwrap();
     dropped.resume(());
+    assert_eq!(drops.get(), 0);
     drop(dropped);
-    assert_eq!(counted.get(), 1);
+    assert_eq!(drops.get(), 1);
 }
 
 #[test]

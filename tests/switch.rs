@@ -1,5 +1,7 @@
 //! A switch keeps what the ABI promises its caller: registers, alignment, and a stack that unwinders can walk.
 
+mod util;
+
 use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::hint::black_box;
@@ -11,6 +13,7 @@ use corde::stack::{DEFAULT_SIZE, DefaultStack, Stack};
 use rstest::rstest;
 
 use arch::SAVED;
+use util::left_out_under_valgrind;
 
 /// Switches in each direction; all meet a different place of the coroutine's life: first, middle, last.
 const ROUNDS: u64 = 4;
@@ -213,8 +216,14 @@ fn setting_environment(builder: Builder, environment: u64) -> Coroutine<(), u64,
     builder.build(body).unwrap()
 }
 
+/// Why Valgrind is no place to test them.
+const NO_ENVIRONMENTS: &str = "it keeps the rounding mode alone of what is set";
+
 #[test]
 fn float_environment_belongs_to_the_os_thread() {
+    if left_out_under_valgrind(NO_ENVIRONMENTS) {
+        return;
+    }
     let [usual, first, second] = environments();
     let mut coroutine = setting_environment(Builder::new(), second);
     let (answer, left) = in_environment(first, || coroutine.resume(()));
@@ -225,6 +234,9 @@ fn float_environment_belongs_to_the_os_thread() {
 
 #[test]
 fn own_float_environment_stays_with_the_coroutine() {
+    if left_out_under_valgrind(NO_ENVIRONMENTS) {
+        return;
+    }
     let [usual, first, second] = environments();
     let mut coroutine = setting_environment(with_own_float(), second);
     let (answer, left) = in_environment(first, || coroutine.resume(()));
@@ -238,6 +250,9 @@ fn own_float_environment_stays_with_the_coroutine() {
 
 #[test]
 fn own_float_environment_ends_when_a_suspended_coroutine_is_dropped() {
+    if left_out_under_valgrind(NO_ENVIRONMENTS) {
+        return;
+    }
     let [_, first, second] = environments();
     let mut coroutine = setting_environment(with_own_float(), second);
     in_environment(first, || coroutine.resume(()));

@@ -17,7 +17,7 @@ use corde::go;
 use corde::thread::{self, Builder};
 use rstest::{Context, rstest};
 use util::threads::{Kind, OnDrop, Payload, is_quiet_panic, panic_quietly, wait_until};
-use util::{LIMIT, child, full_name};
+use util::{LIMIT, child, full_name, scaled};
 
 // Results.
 
@@ -210,17 +210,17 @@ fn a_panic_in_dropping_an_untaken_result_aborts(#[context] context: Context, #[c
 #[rstest]
 #[timeout(LIMIT)]
 fn a_chain_of_joins_unwinds_from_its_end() {
-    const LINKS: u32 = 10_000;
+    let links = scaled(10_000);
     let first = thread::spawn(|| {
         thread::park();
         0
     });
     let start = first.thread().clone();
-    let last = (0..LINKS).fold(first, |previous, _| {
+    let last = (0..links).fold(first, |previous, _| {
         thread::spawn(move || previous.join().unwrap() + 1)
     });
     start.unpark();
-    assert_eq!(last.join().unwrap(), LINKS);
+    assert_eq!(last.join().unwrap(), links);
 }
 
 // Who is who.

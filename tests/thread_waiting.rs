@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use corde::thread::{self, JoinHandle, Thread};
 use rstest::{Context, rstest};
 use util::threads::{Kind, OnDrop, is_quiet_panic, panic_quietly, spin_until, wait_until};
-use util::{LIMIT, child, full_name, with_workers};
+use util::{LIMIT, child, full_name, scaled, with_workers};
 
 // Parking.
 
@@ -156,13 +156,13 @@ fn green_threads_wake_each_other(#[context] context: Context, #[case] workers: u
 /// In a process of its own, for its memory and, where guards take mappings, for those.
 #[rstest]
 fn a_hundred_thousand_parked_threads_all_wake(#[context] context: Context) {
-    const THREADS: usize = 100_000;
+    let many = scaled(100_000);
     /// With guards made by `mprotect` the rest gets no stack, under the system's usual limit on mappings.
     const THREADS_AT_LEAST: usize = 20_000;
 
     let body = || {
         let arrived = Arc::new(AtomicUsize::new(0));
-        let threads: Vec<_> = (0..THREADS)
+        let threads: Vec<_> = (0..many)
             .map(|i| {
                 let arrived = arrived.clone();
                 let arrives = OnDrop(move || {
@@ -175,7 +175,7 @@ fn a_hundred_thousand_parked_threads_all_wake(#[context] context: Context) {
                 })
             })
             .collect();
-        wait_until(|| arrived.load(Ordering::Relaxed) == THREADS);
+        wait_until(|| arrived.load(Ordering::Relaxed) == many);
         threads.iter().for_each(|thread| thread.thread().unpark());
         let mut ended = 0;
         for (i, thread) in threads.into_iter().enumerate() {

@@ -128,13 +128,13 @@ impl Builder {
 
     /// Makes the coroutine.
     ///
-    /// # Errors
-    ///
-    /// Those of [`DefaultStack::with_guard`].
-    ///
     /// # Panics
     ///
     /// As [`Coroutine::with_stack`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`DefaultStack::with_guard`].
     ///
     /// # Examples
     ///

@@ -25,6 +25,8 @@
 mod builder;
 mod future;
 mod generator;
+#[cfg(doctest)]
+mod holes;
 mod scoped;
 mod transfer;
 

@@ -13,13 +13,13 @@ use crate::stack::{DEFAULT_SIZE, DefaultStack};
 /// suspended beyond the life of what it borrows, whatever is forgotten, swapped or leaked; if it is suspended when `user` ends, it is
 /// unwound here.
 ///
-/// # Errors
-///
-/// Those of [`DefaultStack::new`].
-///
 /// # Panics
 ///
 /// With the panic of `user`.
+///
+/// # Errors
+///
+/// Those of [`DefaultStack::new`].
 ///
 /// # Examples
 ///
@@ -47,10 +47,10 @@ use crate::stack::{DEFAULT_SIZE, DefaultStack};
 /// The handle cannot leave:
 ///
 /// ```compile_fail,E0521
-/// use corde::coroutine::{Scoped, scoped};
+/// use corde::coroutine::scoped;
 ///
 /// let mut kept = None;
-/// scoped(|_, ()| (), |coroutine| {
+/// scoped(|yielder, ()| yielder.suspend(()), |coroutine| {
 ///     kept = Some(coroutine);
 /// });
 /// ```

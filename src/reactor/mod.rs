@@ -137,7 +137,7 @@ impl Reactor {
         }
     }
 
-    fn register(&'static self, fd: BorrowedFd<'_>) -> io::Result<Registration> {
+    fn register(self: &Arc<Self>, fd: BorrowedFd<'_>) -> io::Result<Registration> {
         let readiness = Arc::new(Readiness::default());
         let token = {
             let mut sources = self.sources();
@@ -152,7 +152,7 @@ impl Reactor {
             return Err(error);
         }
         Ok(Registration {
-            reactor: self,
+            reactor: self.clone(),
             token,
             readiness,
             fd: fd.as_raw_fd(),
@@ -166,7 +166,7 @@ impl Reactor {
 
 /// A source's entry in a reactor.
 struct Registration {
-    reactor: &'static Reactor,
+    reactor: Arc<Reactor>,
     token: Token,
     readiness: Arc<Readiness>,
     fd: RawFd,
@@ -325,7 +325,7 @@ impl<T: AsFd> Source<T> {
         }
     }
 
-    fn registered(&self, reactor: &'static Reactor) -> io::Result<&Registration> {
+    fn registered(&self, reactor: &Arc<Reactor>) -> io::Result<&Registration> {
         if let Some(registration) = self.registration.get() {
             return Ok(registration);
         }

@@ -32,7 +32,8 @@ pub(crate) struct TaskRef {
     task: NonNull<Task>,
 }
 
-// SAFETY: the header is Sync; what is behind it is Send (`new`), and is touched by one thread at a time, as told above.
+// SAFETY: the header is Sync; what is behind it is Send, or empty when it leaves its OS thread (`new`), and is touched by one thread at a time, as
+// told above.
 unsafe impl Send for TaskRef {}
 // SAFETY: as for Send.
 unsafe impl Sync for TaskRef {}
@@ -62,14 +63,14 @@ impl TaskRef {
     /// Moves a green thread's closure to the heap; `header` makes the rest of it.
     ///
     /// # Safety
-    /// The task is done, and its output taken or dropped, before anything ends that `F` or `T` borrow.
+    /// The task is done, and its output taken or dropped, before anything ends that `F` or `T` borrow. They are Send, or the task is run
+    /// and its output taken by the calling OS thread alone.
     pub(super) unsafe fn new<F, T>(
         body: F,
         header: impl FnOnce(AtomicUsize, &'static Vtable) -> Task,
     ) -> TaskRef
     where
-        F: FnOnce() -> T + Send,
-        T: Send,
+        F: FnOnce() -> T,
     {
         let whole = Box::new(Whole::<F, T> {
             task: header(AtomicUsize::new(1), Whole::<F, T>::VTABLE),
@@ -163,8 +164,7 @@ impl Drop for TaskRef {
 
 impl<F, T> Whole<F, T>
 where
-    F: FnOnce() -> T + Send,
-    T: Send,
+    F: FnOnce() -> T,
 {
     const VTABLE: &'static Vtable = &Vtable {
         run: Self::run,
@@ -201,8 +201,12 @@ where
             Ok(()) => catch_unwind(AssertUnwindSafe(body)),
             Err(error) => header.refuse(error, body),
         };
-        // SAFETY: as above; it is not done yet.
-        unsafe { *Self::content(task) = Content::Output(output) };
+        if header.drops_output() {
+            Self::drop_quietly(output);
+        } else {
+            // SAFETY: as above; it is not done yet.
+            unsafe { *Self::content(task) = Content::Output(output) };
+        }
         header.complete();
     }
 
@@ -223,10 +227,13 @@ where
     unsafe fn free(task: NonNull<Task>) {
         // SAFETY: it was leaked from a box (`TaskRef::new`), and the last reference is gone.
         let mut whole = unsafe { Box::from_raw(task.as_ptr().cast::<Self>()) };
-        // A result that nobody took, or the closure of a green thread that never ran. As std, a panic of its destructor is not let
-        // out: there is nobody to tell.
-        let content = mem::replace(whole.content.get_mut(), Content::Empty);
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(content))) {
+        // A result that nobody took, or the closure of a green thread that never ran.
+        Self::drop_quietly(mem::replace(whole.content.get_mut(), Content::Empty));
+    }
+
+    /// As std, does not let a panic of a destructor out: there is nobody to tell.
+    fn drop_quietly<D>(value: D) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
             // Its own destructor may panic as well.
             mem::forget(payload);
             report::line(format_args!(

@@ -67,6 +67,10 @@ pub(super) struct Local {
     limit: Cell<*const Limit>,
     /// It unwinds from an interrupt, or did last.
     interrupted: Cell<bool>,
+    /// Its output may not leave this OS thread, and nobody is there to take it.
+    pub(super) detached: Cell<bool>,
+    /// Where its worker has listed it.
+    pub(super) place: Cell<usize>,
 }
 
 impl Local {
@@ -75,6 +79,8 @@ impl Local {
             masks: Cell::new(0),
             limit: Cell::new(ptr::null()),
             interrupted: Cell::new(false),
+            detached: Cell::new(false),
+            place: Cell::new(0),
         }
     }
 

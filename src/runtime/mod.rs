@@ -1,8 +1,13 @@
 //! The scheduler: green threads, M of them, on N worker threads.
 //!
+//! A program needs nothing of this: green threads run on the process-wide runtime, which starts by itself. Who wants another one, with
+//! settings of its own and an end, makes a [`Runtime`] by its [`Builder`]; or a [`LocalRuntime`], all of which happens on the calling
+//! thread.
+//!
 //! | file | its job |
 //! | --- | --- |
-//! | `mod.rs` | the process-wide runtime: starting it, handing green threads in |
+//! | `mod.rs` | what all threads of a runtime share; the process-wide one; ending |
+//! | `builder.rs`, `handle.rs`, `local.rs` | what users see: settings; runtimes with workers; one on the calling thread |
 //! | `worker.rs` | a worker's loop: what runs next, when to look at the reactor, when to sleep |
 //! | `task.rs` | a green thread: its states, its body, its coroutine |
 //! | `cell.rs` | the memory of a green thread: header, closure, result |
@@ -10,14 +15,19 @@
 //! | `park.rs` | suspending and waking, from green threads and OS threads alike |
 //! | `inbox.rs` | green threads that other threads have woken |
 //! | `idle.rs` | which workers sleep, and whom to wake when there is something to steal |
+//! | `forked.rs` | noticing that the process is a fork, without its workers |
 //! | `timer.rs` | green threads that wait for a moment |
 //!
 //! `README.md` beside this file tells the protocols and why they lose no wake-up.
 
+mod builder;
 pub(crate) mod cell;
+mod forked;
+mod handle;
 mod idle;
 mod inbox;
 pub(crate) mod interrupt;
+mod local;
 pub(crate) mod park;
 pub(crate) mod task;
 mod timer;
@@ -26,42 +36,82 @@ pub(crate) mod worker;
 use std::env;
 use std::io;
 use std::num::NonZero;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_deque::{Injector, Steal, Stealer};
 use crossbeam_utils::CachePadded;
 
 use crate::reactor::Reactor;
-use crate::stack::overflow;
+use crate::stack::{self, overflow};
+pub use builder::Builder;
+use builder::Hook;
+pub use handle::{Handle, Leftover, Runtime, ShutdownReport};
 use idle::Idle;
 use inbox::Inbox;
+pub use local::LocalRuntime;
 use task::Runnable;
-use worker::Worker;
 
 /// What all threads may touch of a runtime.
+///
+/// Lives until its workers have ended and its handles are gone; for ever, if green threads were left behind, as whoever wakes them
+/// comes here.
 pub(crate) struct Shared {
     pub(crate) workers: Box<[CachePadded<Remote>]>,
     /// Fresh green threads that came from outside of the workers.
     injector: Injector<Runnable>,
     idle: Idle,
+    phase: AtomicU8,
+    ending: Mutex<Ending>,
+    /// Somebody waits for the workers to end.
+    ended: Condvar,
+    /// Size in bytes of the stacks of green threads that ask for none.
+    pub(crate) stack_size: usize,
+    on_thread_start: Option<Hook>,
+    on_thread_stop: Option<Hook>,
+}
+
+/// It runs.
+const OPEN: u8 = 0;
+
+/// Green threads are cancelled, fresh ones do not begin, workers end when theirs have ended.
+const CLOSING: u8 = 1;
+
+/// The time is over: workers end, and leave behind what is parked.
+const ABANDONING: u8 = 2;
+
+/// All workers have ended: nobody looks into the queues any more.
+const CLOSED: u8 = 3;
+
+/// How far the workers have got with ending.
+#[derive(Default)]
+struct Ending {
+    ended: usize,
+    left: Vec<Leftover>,
 }
 
 /// What all threads may touch of one worker.
 pub(crate) struct Remote {
-    pub(crate) reactor: Reactor,
+    /// Sockets that were registered with it keep it beyond the worker's end.
+    pub(crate) reactor: Arc<Reactor>,
     pub(crate) inbox: Inbox,
     /// Started green threads that have not ended. Written by the worker alone.
     live: AtomicUsize,
+    /// Its OS thread has left its loop.
+    ended: AtomicBool,
     /// The thief's end of the worker's queue of fresh green threads.
     stealer: Stealer<Runnable>,
 }
 
+type FreshQueue = crossbeam_deque::Worker<Runnable>;
+
 /// The process-wide runtime; started when first asked for, never stopped.
 ///
 /// # Errors
-/// When epoll instances or OS threads cannot be had, or `CORDE_WORKERS` is no number from 1 to [`MAX_WORKERS`].
+/// When epoll instances or OS threads cannot be had, or `CORDE_WORKERS` or `CORDE_STACK_SIZE` make no sense.
 pub(crate) fn global() -> io::Result<&'static Shared> {
     static GLOBAL: OnceLock<&'static Shared> = OnceLock::new();
     static START: Mutex<()> = Mutex::new(());
@@ -72,56 +122,205 @@ pub(crate) fn global() -> io::Result<&'static Shared> {
     if let Some(shared) = GLOBAL.get() {
         return Ok(shared);
     }
-    let shared = Shared::start(worker_count()?)?;
+    let shared = Builder::new().start()?;
     Ok(GLOBAL.get_or_init(|| shared))
+}
+
+/// The runtime that the calling thread is in: that of the worker, or else the process-wide one.
+pub(crate) fn current() -> io::Result<&'static Shared> {
+    forked::check();
+    match worker::current() {
+        Some(worker) => Ok(worker.shared()),
+        None => global(),
+    }
 }
 
 /// Workers that a runtime has at most.
 const MAX_WORKERS: usize = 1024;
 
-fn worker_count() -> io::Result<usize> {
-    match env::var_os("CORDE_WORKERS") {
-        None => Ok(thread::available_parallelism().map_or(1, NonZero::get)),
-        Some(value) => match value.to_str().and_then(|text| text.parse().ok()) {
-            Some(count @ 1..=MAX_WORKERS) => Ok(count),
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("CORDE_WORKERS={value:?} is not a number from 1 to {MAX_WORKERS}"),
-            )),
-        },
+/// Workers of a runtime that is not told how many.
+fn default_workers() -> io::Result<usize> {
+    let found = variable("CORDE_WORKERS", |&count| (1..=MAX_WORKERS).contains(&count));
+    let found = found.map_err(|text| {
+        let message = format!("CORDE_WORKERS={text:?} is not a number from 1 to {MAX_WORKERS}");
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    });
+    Ok(found?.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get)))
+}
+
+/// Size in bytes of the stacks in a runtime that is not told which.
+fn default_stack_size() -> io::Result<usize> {
+    let found = variable("CORDE_STACK_SIZE", |&size| {
+        stack::rounded_size(size).is_ok()
+    });
+    let found = found.map_err(|text| {
+        let message =
+            format!("CORDE_STACK_SIZE={text:?} is not a possible size of a stack in bytes");
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    });
+    Ok(found?.unwrap_or(stack::DEFAULT_SIZE))
+}
+
+/// Reads a number from the environment; an error is the text that is none, or none that will do.
+fn variable<T: FromStr>(name: &str, will_do: impl FnOnce(&T) -> bool) -> Result<Option<T>, String> {
+    let Some(value) = env::var_os(name) else {
+        return Ok(None);
+    };
+    let text = value.to_string_lossy();
+    match text.parse().ok().filter(will_do) {
+        Some(number) => Ok(Some(number)),
+        None => Err(text.into_owned()),
     }
 }
 
 impl Shared {
-    fn start(count: usize) -> io::Result<&'static Shared> {
+    /// Makes a runtime without its workers' threads: for each, the queue of its fresh green threads.
+    fn new(settings: &Builder, count: usize) -> io::Result<(&'static Shared, Vec<FreshQueue>)> {
         overflow::set_describe(worker::describe_overflow);
+        forked::watch();
+        let stack_size = match settings.stack_size {
+            Some(size) => stack::rounded_size(size)?,
+            None => default_stack_size()?,
+        };
         let mut queues = Vec::with_capacity(count);
         let mut remotes = Vec::with_capacity(count);
         for _ in 0..count {
-            let queue = crossbeam_deque::Worker::new_fifo();
+            let queue = FreshQueue::new_fifo();
             let stealer = queue.stealer();
             let reactor = Reactor::new()
                 .map_err(|error| cannot_start("an epoll instance and an eventfd", &error))?;
             remotes.push(CachePadded::new(Remote {
-                reactor,
+                reactor: Arc::new(reactor),
                 inbox: Inbox::new(),
                 live: AtomicUsize::new(0),
+                ended: AtomicBool::new(false),
                 stealer,
             }));
             queues.push(queue);
         }
-        let shared: &'static Shared = Box::leak(Box::new(Shared {
+        let shared = Box::leak(Box::new(Shared {
             workers: remotes.into_boxed_slice(),
             injector: Injector::new(),
             idle: Idle::new(),
+            phase: AtomicU8::new(OPEN),
+            ending: Mutex::default(),
+            ended: Condvar::new(),
+            stack_size,
+            on_thread_start: settings.on_thread_start.clone(),
+            on_thread_stop: settings.on_thread_stop.clone(),
         }));
-        for (index, queue) in queues.into_iter().enumerate() {
-            thread::Builder::new()
-                .name(format!("corde-worker-{index}"))
-                .spawn(move || Worker::run(shared, index, queue))
-                .map_err(|error| cannot_start("an OS thread", &error))?;
+        Ok((shared, queues))
+    }
+
+    /// Takes a runtime's memory back, unless green threads were left behind.
+    ///
+    /// # Safety
+    /// Its workers have ended, or there never were any; nobody uses it any more. A task that has ended does not count: it
+    /// never looks at its runtime again.
+    unsafe fn free(&'static self) {
+        let left_behind = self
+            .workers
+            .iter()
+            .any(|it| it.live.load(Ordering::Relaxed) != 0);
+        if !left_behind {
+            let place = std::ptr::from_ref(self).cast_mut();
+            // SAFETY: it came from a box (`new`); the rest is the caller's promise.
+            drop(unsafe { Box::from_raw(place) });
         }
-        Ok(shared)
+    }
+
+    /// The time's over or not: what the workers have to do.
+    fn phase(&self) -> u8 {
+        self.phase.load(Ordering::Relaxed)
+    }
+
+    fn is_closing(&self) -> bool {
+        self.phase() != OPEN
+    }
+
+    fn ending(&self) -> MutexGuard<'_, Ending> {
+        // Nothing panics between two consistent states.
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on to a later phase, and lets the workers know.
+    fn advance(&self, phase: u8) {
+        self.phase.fetch_max(phase, Ordering::SeqCst);
+        for remote in &self.workers {
+            remote.reactor.notify();
+        }
+    }
+
+    /// Waits until all workers have ended; false if `deadline` comes first.
+    fn wait_for_workers(&self, deadline: Instant) -> bool {
+        if worker::current_green().is_some() {
+            // A green thread of another runtime: must not block its worker, and the condition variable is for OS threads.
+            return interrupt::masked(|| {
+                while !self.have_workers_ended() && Instant::now() < deadline {
+                    crate::thread::sleep(Duration::from_millis(1));
+                }
+                self.have_workers_ended()
+            });
+        }
+        let mut ending = self.ending();
+        while ending.ended < self.workers.len() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.ended.wait_timeout(ending, left);
+            ending = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Notes that a worker has ended, and what it has left behind.
+    fn worker_ended(&self, index: usize, left: Vec<Leftover>) {
+        self.workers[index].ended.store(true, Ordering::Relaxed);
+        let mut ending = self.ending();
+        ending.ended += 1;
+        ending.left.extend(left);
+        let last = ending.ended == self.workers.len();
+        drop(ending);
+        if last {
+            self.phase.store(CLOSED, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            self.refuse_injected();
+        }
+        self.ended.notify_all();
+    }
+
+    fn have_workers_ended(&self) -> bool {
+        self.ending().ended == self.workers.len()
+    }
+
+    /// What was left behind, now that the time is over.
+    fn left_behind(&self) -> Vec<Leftover> {
+        let left = std::mem::take(&mut self.ending().left);
+        let running = |remote: &&CachePadded<Remote>| !remote.ended.load(Ordering::Relaxed);
+        let running = self.workers.iter().filter(running);
+        left.into_iter()
+            .chain(running.map(|_| Leftover::running()))
+            .collect()
+    }
+
+    /// Takes a start back that has failed with worker `index`.
+    fn give_up(&'static self, index: usize) {
+        for missing in index..self.workers.len() {
+            self.worker_ended(missing, Vec::new());
+        }
+        self.advance(CLOSING);
+        if self.wait_for_workers(Instant::now() + Duration::from_secs(5)) {
+            // SAFETY: the workers have ended, and nobody has got a handle.
+            unsafe { self.free() };
+        }
+    }
+
+    /// Ends what came too late: no worker looks for it any more.
+    fn refuse_injected(&self) {
+        while let Some(fresh) = retrying(|| self.injector.steal()) {
+            fresh.refuse_cancelled();
+        }
     }
 
     /// Takes in a fresh green thread.
@@ -131,6 +330,11 @@ impl Shared {
             _ => self.injector.push(fresh),
         }
         self.wake_searcher();
+        // Either the last worker finds it in the queue, or this finds that it has ended.
+        fence(Ordering::SeqCst);
+        if self.phase() == CLOSED {
+            self.refuse_injected();
+        }
     }
 
     /// Wakes a sleeping worker to look for fresh green threads, unless one is looking already.
@@ -141,7 +345,7 @@ impl Shared {
     }
 
     /// Steals a fresh green thread for worker `thief`: from outside first, then from the other workers.
-    fn steal(&self, thief: usize, queue: &crossbeam_deque::Worker<Runnable>) -> Option<Runnable> {
+    fn steal(&self, thief: usize, queue: &FreshQueue) -> Option<Runnable> {
         let count = self.workers.len();
         let from_injector = || self.injector.steal_batch_and_pop(queue);
         let from_others = (1..count).map(|offset| &self.workers[(thief + offset) % count].stealer);
@@ -153,7 +357,7 @@ impl Shared {
     }
 
     /// Moves fresh green threads that came from outside to `queue`, some at a time; returns whether there were any.
-    fn take_injected(&self, queue: &crossbeam_deque::Worker<Runnable>) -> bool {
+    fn take_injected(&self, queue: &FreshQueue) -> bool {
         !self.injector.is_empty() && retrying(|| self.injector.steal_batch(queue)).is_some()
     }
 

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::cell::TaskRef;
-use super::{interrupt, worker};
+use super::{forked, interrupt, worker};
 use crate::thread::ThreadId;
 
 /// A thread, green or not, that can be woken.
@@ -100,7 +100,7 @@ impl Waiter {
 pub(crate) fn park() {
     match worker::current_green() {
         Some((worker, task)) => worker.park(task),
-        None => match interrupt::strike_os_thread() {
+        None => match strike_os_thread() {
             Some(limit) => thread::park_timeout(limit.saturating_duration_since(Instant::now())),
             None => thread::park(),
         },
@@ -112,10 +112,16 @@ pub(crate) fn park_until(deadline: Instant) {
     match worker::current_green() {
         Some((worker, task)) => worker.park_until(task, deadline),
         None => {
-            let until = interrupt::strike_os_thread().map_or(deadline, |limit| limit.min(deadline));
+            let until = strike_os_thread().map_or(deadline, |limit| limit.min(deadline));
             thread::park_timeout(until.saturating_duration_since(Instant::now()));
         }
     }
+}
+
+/// What an OS thread does before it waits; returns until when it may.
+fn strike_os_thread() -> Option<Instant> {
+    forked::check();
+    interrupt::strike_os_thread()
 }
 
 /// Lets others run: green threads of the same worker, or other OS threads.

@@ -130,6 +130,23 @@ impl Task {
         F: FnOnce() -> T + Send,
         T: Send,
     {
+        // SAFETY: passed on; they are Send.
+        unsafe { Task::fresh_here(shared, settings, body) }
+    }
+
+    /// Like [`fresh`](Task::fresh), for a closure that need not be Send.
+    ///
+    /// # Safety
+    /// As [`fresh`](Task::fresh). Moreover, unless `F` and `T` are Send, the `Runnable` is put into the local queue of the calling
+    /// OS thread's worker, and the output is taken on this OS thread.
+    pub(crate) unsafe fn fresh_here<F, T>(
+        shared: &'static Shared,
+        settings: Settings,
+        body: F,
+    ) -> (TaskRef, Runnable)
+    where
+        F: FnOnce() -> T,
+    {
         let header = |references, vtable| Task {
             references,
             vtable,
@@ -231,6 +248,16 @@ impl Task {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.interrupts.load(Ordering::Relaxed) & CANCEL != 0
+    }
+
+    /// Has the output dropped when the task ends. For its own OS thread, of a task whose handle is gone.
+    pub(crate) fn drop_output_at_end(&self) {
+        self.local.detached.set(true);
+    }
+
+    /// Returns whether nobody will take the output, and it may not leave this OS thread. For the task itself.
+    pub(super) fn drops_output(&self) -> bool {
+        self.local.detached.get()
     }
 
     /// Announces that the result is there, and wakes the joiner.
@@ -398,6 +425,9 @@ impl Runnable {
     /// Gives it a stack and a home; false if it has ended instead.
     fn start(&mut self, worker: &Worker) -> bool {
         let task = &self.task;
+        if task.shared.is_closing() {
+            task.interrupts.fetch_or(CANCEL, Ordering::Relaxed);
+        }
         let stack = if task.is_cancelled() {
             Err(io::ErrorKind::Interrupted.into())
         } else {
@@ -424,8 +454,15 @@ impl Runnable {
         };
         let coroutine = ManuallyDrop::new(Coroutine::with_stack(stack, body));
         *self.coroutine_mut() = Some(coroutine);
-        worker.count_started();
+        worker.note_started(pointer);
         true
+    }
+
+    /// Ends a green thread that has not begun, in a runtime that has ended.
+    pub(super) fn refuse_cancelled(self) {
+        self.task.interrupts.fetch_or(CANCEL, Ordering::Relaxed);
+        // SAFETY: this is the first run, and this the `Runnable`.
+        unsafe { self.task.run_body(Err(io::ErrorKind::Interrupted.into())) };
     }
 
     #[inline(always)]
@@ -454,7 +491,7 @@ impl Runnable {
     }
 
     fn finish(mut self, worker: &Worker) {
-        worker.count_finished();
+        worker.note_finished(&self.task);
         if let Some(coroutine) = self.coroutine_mut().take() {
             drop(ManuallyDrop::into_inner(coroutine).into_stack());
         }

@@ -9,6 +9,7 @@ use super::cell::TaskRef;
 pub(super) struct Timers {
     pending: BTreeMap<Timer, TaskRef>,
     armed: u64,
+    alarm: Option<Instant>,
 }
 
 /// A pending timer, to cancel it by.
@@ -19,6 +20,7 @@ impl Timers {
         Timers {
             pending: BTreeMap::new(),
             armed: 0,
+            alarm: None,
         }
     }
 
@@ -35,10 +37,16 @@ impl Timers {
         self.pending.remove(&timer);
     }
 
+    /// Sets a time at which the worker itself has to be awake.
+    pub(super) fn set_alarm(&mut self, at: Option<Instant>) {
+        self.alarm = at;
+    }
+
     /// How long until the next one is due; none, if none is pending.
     pub(super) fn until_next(&self) -> Option<Duration> {
-        let (&(deadline, _), _) = self.pending.first_key_value()?;
-        Some(deadline.saturating_duration_since(Instant::now()))
+        let next = self.pending.first_key_value().map(|(timer, _)| timer.0);
+        let next = next.into_iter().chain(self.alarm).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
     }
 
     /// Takes out the next task that is due.

@@ -10,9 +10,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem;
 use std::ops::Range;
 use std::process::abort;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +23,9 @@ use super::cell::TaskRef;
 use super::interrupt::{self, TIMEOUT};
 use super::task::{After, Runnable, Suspension, Task};
 use super::timer::{Timer, Timers};
-use super::{Remote, Shared};
+use super::{ABANDONING, FreshQueue, Leftover, OPEN, Remote, Shared};
+use slab::Slab;
+
 use crate::reactor::{Events, Reactor};
 use crate::report;
 use crate::stack::overflow::{self, Line};
@@ -40,11 +44,12 @@ const LONG_IN_PLACE: Duration = Duration::from_secs(5);
 /// system call (0.3 us and more), so that this many make a turn of 40 us and more.
 const TRIES: u32 = 128;
 
-/// An OS thread's worker. Never freed, and never seen by another thread (it is not Sync).
+/// An OS thread's worker. Never seen by another thread (it is not Sync); freed when its loop is over, and never if a green thread is left
+/// behind.
 pub(crate) struct Worker {
     index: usize,
     shared: &'static Shared,
-    fresh: crossbeam_deque::Worker<Runnable>,
+    fresh: FreshQueue,
     local: RefCell<VecDeque<Runnable>>,
     /// Whether the next choice begins with the fresh ones.
     fresh_first: Cell<bool>,
@@ -56,6 +61,10 @@ pub(crate) struct Worker {
     tries: Cell<u32>,
     /// The green thread that runs; null between two turns.
     current: Cell<*const Task>,
+    /// The green threads that have started here and have not ended.
+    started: RefCell<Slab<NonNull<Task>>>,
+    /// The phase of the runtime that it has noticed.
+    phase: Cell<u8>,
     timers: RefCell<Timers>,
     events: RefCell<Events>,
 }
@@ -68,6 +77,11 @@ thread_local! {
 #[inline(always)]
 pub(crate) fn current() -> Option<&'static Worker> {
     WORKER.try_with(Cell::get).ok().flatten()
+}
+
+/// Has the calling OS thread be none's worker: it is the only one of a fork.
+pub(super) fn forget() {
+    let _ = WORKER.try_with(|worker| worker.set(None));
 }
 
 /// The green thread that calls, with its worker. The reference to the task is good in the frames of that green thread, which
@@ -120,15 +134,9 @@ impl Drop for AbortIfPanic {
 }
 
 impl Worker {
-    /// Runs green threads for ever: the main function of a worker's OS thread.
-    pub(super) fn run(
-        shared: &'static Shared,
-        index: usize,
-        fresh: crossbeam_deque::Worker<Runnable>,
-    ) {
-        let _guard = AbortIfPanic;
-        overflow::protect_thread();
-        let worker: &'static Worker = Box::leak(Box::new(Worker {
+    /// Makes a worker for the calling OS thread.
+    pub(super) fn new(shared: &'static Shared, index: usize, fresh: FreshQueue) -> &'static Worker {
+        Box::leak(Box::new(Worker {
             index,
             shared,
             fresh,
@@ -139,15 +147,108 @@ impl Worker {
             looked: Cell::new(Instant::now()),
             tries: Cell::new(TRIES),
             current: Cell::new(ptr::null()),
+            started: RefCell::new(Slab::new()),
+            phase: Cell::new(OPEN),
             timers: RefCell::new(Timers::new()),
             events: RefCell::new(Events::new()),
-        }));
-        WORKER.set(Some(worker));
-        loop {
-            if let Some(runnable) = worker.next().or_else(|| worker.idle()) {
-                worker.take_turn(runnable);
+        }))
+    }
+
+    /// Runs green threads until the runtime ends: the main function of a worker's OS thread.
+    pub(super) fn run(shared: &'static Shared, index: usize, fresh: FreshQueue) {
+        // A hook may panic, too.
+        let guard = AbortIfPanic;
+        let worker = Worker::new(shared, index, fresh);
+        if let Some(hook) = &shared.on_thread_start {
+            hook();
+        }
+        worker.run_here(|| false);
+        if let Some(hook) = &shared.on_thread_stop {
+            hook();
+        }
+        mem::forget(guard);
+        let clean = worker.has_ended();
+        let left = worker.leftovers();
+        if clean {
+            // SAFETY: it came from a box (`new`); its loop is over, and no green thread is left that could use it.
+            drop(unsafe { Box::from_raw(ptr::from_ref(worker).cast_mut()) });
+        }
+        // The last use of `shared`.
+        shared.worker_ended(index, left);
+    }
+
+    /// Runs green threads on the calling OS thread until `done`, or until the runtime has ended and there are none.
+    pub(super) fn run_here(&'static self, mut done: impl FnMut() -> bool) {
+        /// This OS thread's worker is this one, for a while.
+        struct Here(Option<&'static Worker>);
+        impl Drop for Here {
+            fn drop(&mut self) {
+                WORKER.set(self.0);
             }
         }
+        overflow::protect_thread();
+        let guard = AbortIfPanic;
+        let _here = Here(WORKER.replace(Some(self)));
+        while !done() {
+            if let Some(runnable) = self.next() {
+                self.take_turn(runnable);
+            } else if self.may_end() {
+                break;
+            } else if let Some(runnable) = self.idle() {
+                self.take_turn(runnable);
+            }
+        }
+        mem::forget(guard);
+    }
+
+    /// Goes on until the runtime that is closing has ended, until `deadline` at most.
+    pub(super) fn run_here_until_ended(&'static self, deadline: Instant) {
+        // It has to wake up for the deadline.
+        let alarm = || Instant::now() >= deadline;
+        while !alarm() && !self.has_ended() {
+            self.timers.borrow_mut().set_alarm(Some(deadline));
+            self.run_here(alarm);
+        }
+        self.timers.borrow_mut().set_alarm(None);
+    }
+
+    /// Returns whether it has nothing more to do in this phase of the runtime, having done what the phase asks for.
+    fn may_end(&self) -> bool {
+        let phase = self.shared.phase();
+        if phase == OPEN {
+            return false;
+        }
+        self.enter_phase(phase);
+        phase == ABANDONING || self.has_ended()
+    }
+
+    /// Does what a new phase of the runtime asks for.
+    fn enter_phase(&self, phase: u8) {
+        if self.phase.replace(phase) == OPEN && phase != OPEN {
+            for (_, task) in self.started.borrow().iter() {
+                // SAFETY: it is listed, and so has not ended; a count of it is held until then (task.rs).
+                unsafe { task.as_ref() }.cancel();
+            }
+        }
+    }
+
+    /// Returns whether the runtime is ending, and nothing is left here to run.
+    pub(super) fn has_ended(&self) -> bool {
+        self.shared.is_closing()
+            && self.started.borrow().is_empty()
+            && self.local.borrow().is_empty()
+            && self.remote().inbox.is_empty()
+            && !self.shared.has_fresh()
+    }
+
+    /// The green threads that have started here and have not ended.
+    pub(super) fn leftovers(&self) -> Vec<Leftover> {
+        let started = self.started.borrow();
+        let tasks = started.iter().map(|(_, task)| {
+            // SAFETY: as in `enter_phase`.
+            Leftover::parked(unsafe { task.as_ref() })
+        });
+        tasks.collect()
     }
 
     /// Notes which green thread runs from now on; null for none.
@@ -163,7 +264,7 @@ impl Worker {
     }
 
     /// Returns whether this is a worker of `shared`.
-    pub(super) fn belongs_to(&self, shared: &Shared) -> bool {
+    pub(crate) fn belongs_to(&self, shared: &Shared) -> bool {
         ptr::eq(self.shared, shared)
     }
 
@@ -177,7 +278,7 @@ impl Worker {
     }
 
     /// The worker's reactor, which any thread may register sockets with.
-    pub(crate) fn reactor(&self) -> &'static Reactor {
+    pub(crate) fn reactor(&self) -> &'static Arc<Reactor> {
         &self.remote().reactor
     }
 
@@ -243,6 +344,7 @@ impl Worker {
     fn look_around(&self) {
         self.remote().reactor.poll(&mut self.events.borrow_mut());
         self.fire_timers();
+        self.enter_phase(self.shared.phase());
         if self.shared.take_injected(&self.fresh) {
             // As after stealing: for a moment they were in no queue.
             self.shared.wake_searcher();
@@ -256,7 +358,9 @@ impl Worker {
             || {
                 // Not before `asleep` is set: then the notification of who is assigned finds it so.
                 idle.enter(self.index);
-                self.shared.has_fresh() || !self.remote().inbox.is_empty()
+                self.shared.has_fresh()
+                    || !self.remote().inbox.is_empty()
+                    || self.shared.phase() != self.phase.get()
             },
             || self.timers.borrow().until_next(),
             &mut self.events.borrow_mut(),
@@ -296,7 +400,7 @@ impl Worker {
 
     /// Queues a started green thread of this worker.
     #[inline(always)]
-    pub(super) fn push_local(&self, runnable: Runnable) {
+    pub(crate) fn push_local(&self, runnable: Runnable) {
         self.local.borrow_mut().push_back(runnable);
     }
 
@@ -311,16 +415,24 @@ impl Worker {
         Some(unsafe { TaskRef::from_borrowed(task) })
     }
 
-    /// Notes that a green thread has got a stack here.
-    pub(super) fn count_started(&self) {
-        let live = &self.remote().live;
-        live.store(live.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    /// Lists a green thread that has got a stack here.
+    pub(super) fn note_started(&self, task: NonNull<Task>) {
+        let mut started = self.started.borrow_mut();
+        let place = started.insert(task);
+        self.remote().live.store(started.len(), Ordering::Relaxed);
+        // SAFETY: the caller has its `Runnable`.
+        unsafe { task.as_ref() }.local.place.set(place);
     }
 
-    /// Notes that one has ended.
-    pub(super) fn count_finished(&self) {
-        let live = &self.remote().live;
-        live.store(live.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    /// Takes one off the list that has ended.
+    pub(super) fn note_finished(&self, task: &Task) {
+        let mut started = self.started.borrow_mut();
+        started.remove(task.local.place.get());
+        self.remote().live.store(started.len(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn shared(&self) -> &'static Shared {
+        self.shared
     }
 
     /// Parks `task`, which is the green thread that calls.

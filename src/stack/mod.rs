@@ -24,6 +24,25 @@
 //! with an error that names it. `CORDE_STACK_GUARD=mprotect` in the environment forces the second way, for programs that
 //! call `mlockall` and for tests. Rust functions touch every page of a large frame in turn, so that they meet the
 //! guard; a C function built without `-fstack-clash-protection` may step over it.
+//!
+//! # Examples
+//!
+//! ```
+//! use corde::stack::{DefaultStack, ensure, on_stack};
+//!
+//! fn sum(numbers: &[u64]) -> u64 {
+//!     match numbers {
+//!         [] => 0,
+//!         [first, rest @ ..] => ensure(16 * 1024, || first + sum(rest)),
+//!     }
+//! }
+//!
+//! // Once on a stack that is large enough, and once on one that is not, with another one when it is needed.
+//! let numbers: Vec<u64> = (1..=1_000).collect();
+//! assert_eq!(on_stack(&mut DefaultStack::new(64 << 20)?, || sum(&numbers)), 500_500);
+//! assert_eq!(on_stack(&mut DefaultStack::new(64 * 1024)?, || sum(&numbers)), 500_500);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod annotate;
 mod guard;
@@ -44,6 +63,17 @@ pub use switch::{ensure, on_stack, remaining};
 
 /// Size in bytes of a stack when nothing else is asked for: 128 KiB; four times that with the features `asan` and `tsan`, as
 /// sanitizers make frames larger.
+///
+/// # Examples
+///
+/// ```
+/// use corde::coroutine::Coroutine;
+/// use corde::stack::DEFAULT_SIZE;
+///
+/// let coroutine = Coroutine::new(|yielder, ()| yielder.suspend(()))?;
+/// assert!(coroutine.stack().size() >= DEFAULT_SIZE);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub const DEFAULT_SIZE: usize = if cfg!(any(feature = "asan", feature = "tsan")) {
     512 * 1024
 } else {
@@ -51,6 +81,15 @@ pub const DEFAULT_SIZE: usize = if cfg!(any(feature = "asan", feature = "tsan"))
 };
 
 /// The least size in bytes of a [`DefaultStack`]: 16 KiB, or one page where pages are larger.
+///
+/// # Examples
+///
+/// ```
+/// use corde::stack::{DefaultStack, MIN_SIZE};
+///
+/// assert!(DefaultStack::new(1)?.size() >= MIN_SIZE);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub const MIN_SIZE: usize = 16 * 1024;
 
 /// Memory that a coroutine may run on.
@@ -62,11 +101,90 @@ pub const MIN_SIZE: usize = 16 * 1024;
 /// For as long as the value lives, wherever it is moved: the bytes from `bottom` up to `top` are readable, writable and used by
 /// nobody else, both ends stay the same, `top` is aligned to 16, and code that runs down past `bottom` faults before
 /// it can touch memory that belongs to something else.
+///
+/// # Examples
+///
+/// ```
+/// use corde::coroutine::{Coroutine, CoroutineResult, Yielder};
+/// use corde::stack::Stack;
+/// use memmap2::MmapMut;
+/// use std::io;
+/// use std::ptr::NonNull;
+///
+/// /// Large enough for whole pages of any size.
+/// const GUARD: usize = 64 * 1024;
+///
+/// /// A mapping whose lowest bytes fault.
+/// struct Mapped {
+///     map: NonNull<u8>,
+///     len: usize,
+///     _owner: MmapMut,
+/// }
+///
+/// impl Mapped {
+///     fn new(size: usize) -> io::Result<Mapped> {
+///         let len = GUARD + size.next_multiple_of(GUARD);
+///         let mut owner = MmapMut::map_anon(len)?;
+///         let map = NonNull::new(owner.as_mut_ptr()).expect("a mapping is not at null");
+///         // SAFETY: the mapping is new, and its lowest pages are used by nobody.
+///         match unsafe { libc::mprotect(map.as_ptr().cast(), GUARD, libc::PROT_NONE) } {
+///             0 => Ok(Mapped { map, len, _owner: owner }),
+///             _ => Err(io::Error::last_os_error()),
+///         }
+///     }
+/// }
+///
+/// // SAFETY: the mapping is this value's own and stays in its place until it is dropped; both ends are those of pages, and the guard is
+/// // below.
+/// unsafe impl Stack for Mapped {
+///     fn top(&self) -> NonNull<u8> {
+///         // SAFETY: the end of the mapping.
+///         unsafe { self.map.add(self.len) }
+///     }
+///
+///     fn bottom(&self) -> NonNull<u8> {
+///         // SAFETY: inside of the mapping.
+///         unsafe { self.map.add(GUARD) }
+///     }
+/// }
+///
+/// let stack = Mapped::new(256 * 1024)?;
+/// let mut coroutine = Coroutine::with_stack(stack, |yielder: &Yielder<_, _>, input: u32| {
+///     yielder.suspend(input + 1)
+/// });
+/// assert_eq!(coroutine.resume(1), CoroutineResult::Yield(2));
+/// # Ok::<(), io::Error>(())
+/// ```
 pub unsafe trait Stack: 'static {
     /// Returns the end of the stack, where it begins to be used: one past its highest byte.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::stack::{DefaultStack, Stack};
+    ///
+    /// let stack = DefaultStack::new(64 * 1024)?;
+    /// assert_eq!(stack.top().addr().get() % 16, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn top(&self) -> NonNull<u8>;
 
     /// Returns its lowest usable byte; the guard is below it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::stack::{DefaultStack, Stack, on_stack};
+    ///
+    /// let mut stack = DefaultStack::new(64 * 1024)?;
+    /// let range = stack.bottom().addr().get()..stack.top().addr().get();
+    /// let local = on_stack(&mut stack, || {
+    ///     let local = 0_u8;
+    ///     std::ptr::from_ref(std::hint::black_box(&local)).addr()
+    /// });
+    /// assert!(range.contains(&local));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn bottom(&self) -> NonNull<u8>;
 }
 
@@ -95,6 +213,19 @@ impl DefaultStack {
     ///
     /// [`io::ErrorKind::OutOfMemory`] when the system gives no more address space or mappings: the message names the limit
     /// that was met and how to raise it. [`io::ErrorKind::InvalidInput`] when `size` is more than an address space holds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::stack::DefaultStack;
+    ///
+    /// let stack = DefaultStack::new(1 << 20)?;
+    /// assert!(stack.size() >= 1 << 20);
+    ///
+    /// let error = DefaultStack::new(usize::MAX).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(size: usize) -> io::Result<DefaultStack> {
         DefaultStack::with_guard(size, 0)
     }
@@ -107,6 +238,17 @@ impl DefaultStack {
     /// # Errors
     ///
     /// Those of [`new`](DefaultStack::new).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::stack::{DefaultStack, on_stack};
+    ///
+    /// let mut stack = DefaultStack::with_guard(256 * 1024, 1 << 20)?;
+    /// // Where a call to C would be.
+    /// assert_eq!(on_stack(&mut stack, || 6 * 7), 42);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn with_guard(size: usize, guard: usize) -> io::Result<DefaultStack> {
         let size = rounded_size(size)?;
         let guard = whole_pages(guard.max(1))?;
@@ -116,6 +258,15 @@ impl DefaultStack {
     }
 
     /// Returns its usable size in bytes: what was asked for, rounded up, and up to a page more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::stack::DefaultStack;
+    ///
+    /// let sizes = [100_000, 200_000].map(|size| DefaultStack::new(size).unwrap().size());
+    /// assert!(sizes[0] >= 100_000 && sizes[1] >= 200_000);
+    /// ```
     #[must_use]
     pub fn size(&self) -> usize {
         self.top().as_ptr() as usize - self.bottom().as_ptr() as usize

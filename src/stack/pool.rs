@@ -235,6 +235,21 @@ pub fn trim() {
 }
 
 /// How many stacks there are; see [`stats`].
+///
+/// # Examples
+///
+/// ```
+/// use corde::stack::{DefaultStack, Stats, stats};
+///
+/// /// Stacks in use, and those that OS threads keep for themselves.
+/// fn taken(stats: Stats) -> usize {
+///     stats.made - stats.warm - stats.cold
+/// }
+///
+/// let stacks = [DefaultStack::new(64 * 1024)?, DefaultStack::new(64 * 1024)?];
+/// assert!(taken(stats()) >= stacks.len());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

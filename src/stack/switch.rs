@@ -91,14 +91,14 @@ unsafe extern "C" fn run<F: FnOnce() -> T, T>(word: Word, root: *mut Root) -> ! 
 /// level may take. In place it costs a few instructions. Another stack has 1 MiB, or `bytes` if that is more, comes from the pool
 /// and goes back there.
 ///
-/// # Panics
-///
-/// With the panic of `f`; and if another stack is needed and cannot be had.
-///
 /// # Platform-specific behavior
 ///
 /// How much is left is known on corde's own stacks everywhere, and on the stacks of OS threads on Linux and macOS. Where it is not known, `f`
 /// always gets another stack.
+///
+/// # Panics
+///
+/// With the panic of `f`; and if another stack is needed and cannot be had.
 ///
 /// # Examples
 ///

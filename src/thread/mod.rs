@@ -30,7 +30,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::num::NonZero;
 use std::panic::{RefUnwindSafe, UnwindSafe, resume_unwind};
 use std::process::abort;
@@ -42,7 +42,7 @@ use crate::report;
 use crate::runtime::cell::TaskRef;
 use crate::runtime::park::{self, Waiter};
 use crate::runtime::task::{Settings, Task};
-use crate::runtime::{self, interrupt, worker};
+use crate::runtime::{self, Shared, interrupt, worker};
 use crate::stack;
 
 pub use crate::runtime::interrupt::Cancelled;
@@ -127,32 +127,78 @@ impl Builder {
         T: Send + 'static,
     {
         // SAFETY: everything is 'static.
-        unsafe { self.spawn_unchecked(f) }
+        unsafe { self.spawn_unchecked(runtime::current()?, f) }
     }
 
     /// Spawns a green thread that may borrow.
     ///
     /// # Safety
     /// The green thread has been joined before anything that `f` or `T` borrows ends.
-    pub(crate) unsafe fn spawn_unchecked<'a, F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    pub(crate) unsafe fn spawn_unchecked<F, T>(
+        self,
+        shared: &'static Shared,
+        f: F,
+    ) -> io::Result<JoinHandle<T>>
     where
-        F: FnOnce() -> T + Send + 'a,
-        T: Send + 'a,
+        F: FnOnce() -> T + Send,
+        T: Send,
     {
-        let stack_size = stack::rounded_size(self.stack_size.unwrap_or(stack::DEFAULT_SIZE))?;
-        let shared = runtime::global()?;
-        let settings = Settings {
-            name: self.name,
-            stack_size,
-        };
+        let settings = self.settings(shared)?;
         // SAFETY: passed on: `join` returns when the task is done, with its output.
         let (task, fresh) = unsafe { Task::fresh(shared, settings, f) };
         shared.spawn(fresh);
-        Ok(JoinHandle {
-            thread: Thread {
-                waiter: Waiter::Green(task),
-            },
-            _result: PhantomData,
+        Ok(JoinHandle::new(task))
+    }
+
+    /// Spawns a green thread that stays on the calling worker, so that neither `f` nor its result need be `Send`. The caller has to be
+    /// a green thread itself.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] if the caller is no green thread; otherwise as [`spawn`](Builder::spawn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let count = Rc::new(1);
+    ///     let theirs = count.clone();
+    ///     let named = corde::thread::Builder::new().name("near".into());
+    ///     assert_eq!(named.spawn_local(move || *theirs + 1)?.join().unwrap(), 2);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn spawn_local<F, T>(self, f: F) -> io::Result<LocalJoinHandle<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let Some((worker, _)) = worker::current_green() else {
+            let message = "only a green thread can spawn a local one";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        };
+        let settings = self.settings(worker.shared())?;
+        // SAFETY: everything is 'static. It runs on this worker, whose queue it gets into; its output is taken on this OS thread, as the
+        // handle does not leave that, by `join` or when the handle is dropped; a task whose handle is gone drops its output itself.
+        let (task, runnable) = unsafe { Task::fresh_here(worker.shared(), settings, f) };
+        worker.push_local(runnable);
+        Ok(LocalJoinHandle {
+            handle: ManuallyDrop::new(JoinHandle::new(task)),
+            _not_send: PhantomData,
+        })
+    }
+
+    fn settings(self, shared: &'static Shared) -> io::Result<Settings> {
+        let stack_size = match self.stack_size {
+            Some(size) => stack::rounded_size(size)?,
+            None => shared.stack_size,
+        };
+        Ok(Settings {
+            name: self.name,
+            stack_size,
         })
     }
 }
@@ -185,6 +231,15 @@ unsafe impl<T> Send for JoinHandle<T> {}
 unsafe impl<T> Sync for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
+    fn new(task: TaskRef) -> JoinHandle<T> {
+        JoinHandle {
+            thread: Thread {
+                waiter: Waiter::Green(task),
+            },
+            _result: PhantomData,
+        }
+    }
+
     /// Waits for the green thread to end, suspending the calling one, and returns its result.
     ///
     /// # Errors
@@ -202,15 +257,19 @@ impl<T> JoinHandle<T> {
     /// let panicking = corde::thread::spawn(|| panic!("alone"));
     /// assert_eq!(panicking.join().unwrap_err().downcast_ref(), Some(&"alone"));
     /// ```
-    pub fn join(self) -> Result<T> {
+    pub fn join(mut self) -> Result<T> {
+        self.wait();
+        // SAFETY: there is one handle for a task, and this is it, used up; the task is done, and returns a `T`.
+        unsafe { self.task().take_output() }
+    }
+
+    fn wait(&mut self) {
         let task = self.task();
         if worker::current_green().is_some_and(|(_, current)| ptr::eq(current, &**task)) {
             panic!("a green thread joined itself");
         }
         // SAFETY: there is one handle for a task, and this is it.
         unsafe { task.wait_until_done() };
-        // SAFETY: as above; the task is done, and was spawned with a closure that returns a `T`; the handle is used up.
-        unsafe { task.take_output() }
     }
 
     /// Returns whether the green thread has ended: [`join`](JoinHandle::join) would not wait.
@@ -250,6 +309,100 @@ impl<T> JoinHandle<T> {
             Waiter::Green(task) => task,
             Waiter::Os(_) => unreachable!("only green threads are spawned"),
         }
+    }
+}
+
+/// Spawns a green thread that stays on the calling worker; see [`Builder::spawn_local`].
+///
+/// # Panics
+///
+/// If the caller is no green thread.
+///
+/// # Examples
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+///
+/// corde::run(|| {
+///     let seen = Rc::new(Cell::new(0));
+///     let theirs = seen.clone();
+///     corde::thread::spawn_local(move || theirs.set(1)).join().unwrap();
+///     assert_eq!(seen.get(), 1);
+/// });
+/// ```
+pub fn spawn_local<F, T>(f: F) -> LocalJoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    Builder::new()
+        .spawn_local(f)
+        .unwrap_or_else(|error| panic!("the green thread could not be spawned: {error}"))
+}
+
+/// The right to wait for a green thread that was [spawned locally](spawn_local); stays on its OS thread.
+///
+/// Dropping it detaches the green thread, whose result is dropped on its worker.
+pub struct LocalJoinHandle<T> {
+    handle: ManuallyDrop<JoinHandle<T>>,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<T> LocalJoinHandle<T> {
+    /// As [`JoinHandle::join`].
+    ///
+    /// # Errors
+    ///
+    /// As [`JoinHandle::join`].
+    ///
+    /// # Panics
+    ///
+    /// If it is the calling green thread itself.
+    pub fn join(self) -> Result<T> {
+        let mut this = self;
+        this.handle.wait();
+        let this = ManuallyDrop::new(this);
+        // SAFETY: `this` is not used again.
+        let handle = unsafe { ptr::read(&this.handle) };
+        ManuallyDrop::into_inner(handle).join()
+    }
+
+    /// As [`JoinHandle::is_finished`].
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    /// As [`JoinHandle::cancel`].
+    pub fn cancel(&self) {
+        self.handle.cancel();
+    }
+
+    /// As [`JoinHandle::thread`].
+    pub fn thread(&self) -> &Thread {
+        self.handle.thread()
+    }
+}
+
+impl<T> Drop for LocalJoinHandle<T> {
+    fn drop(&mut self) {
+        let task = self.handle.task();
+        if task.is_done() {
+            // SAFETY: there is one handle for a task, and this is it; the task is done, and returns a `T`.
+            drop(unsafe { task.take_output::<T>() });
+        } else {
+            task.drop_output_at_end();
+        }
+        // SAFETY: it is not used again.
+        unsafe { ManuallyDrop::drop(&mut self.handle) };
+    }
+}
+
+impl<T> fmt::Debug for LocalJoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalJoinHandle")
+            .field("thread", self.thread())
+            .finish_non_exhaustive()
     }
 }
 
@@ -481,18 +634,43 @@ where
     if worker::current_green().is_some() {
         return f();
     }
-    // SAFETY: the handle is joined right here, and nothing lets this function return before.
-    let handle = unsafe { Builder::new().name("main".into()).spawn_unchecked(f) };
-    match handle {
-        Ok(handle) => {
-            // To unwind from here while `f` runs would end what it borrows, and std's handle of an OS thread panics in
-            // the thread's very last destructors.
-            let guard = AbortIfPanic;
-            // Nor may a limit around it strike.
-            let result = interrupt::masked(|| handle.join());
-            mem::forget(guard);
-            result.unwrap_or_else(|payload| resume_unwind(payload))
-        }
+    match runtime::current() {
+        Ok(shared) => run_in(shared, f),
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Spawns a green thread in a runtime.
+pub(crate) fn spawn_in<F, T>(shared: &'static Shared, f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // SAFETY: everything is 'static.
+    unsafe { Builder::new().spawn_unchecked(shared, f) }
+        .expect("the default settings are possible ones")
+}
+
+/// Runs `f` as a green thread of a runtime and waits for its end.
+pub(crate) fn run_in<F, T>(shared: &'static Shared, f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    if worker::current_green().is_some_and(|(worker, _)| worker.belongs_to(shared)) {
+        return f();
+    }
+    // SAFETY: the handle is joined right here, and nothing lets this function return before.
+    let handle = unsafe {
+        Builder::new()
+            .name("main".into())
+            .spawn_unchecked(shared, f)
+    };
+    let handle = handle.expect("the default settings are possible ones");
+    // To unwind from here while `f` runs would end what it borrows, and std's handle of an OS thread panics in the thread's very
+    // last destructors. Nor may an interrupt strike.
+    let guard = AbortIfPanic;
+    let result = interrupt::masked(|| handle.join());
+    mem::forget(guard);
+    result.unwrap_or_else(|payload| resume_unwind(payload))
 }

@@ -72,6 +72,11 @@ pub(crate) fn runner() -> String {
         .unwrap_or_default()
 }
 
+/// Tells whether Valgrind runs this program.
+pub(crate) fn under_valgrind() -> bool {
+    runner().contains("valgrind")
+}
+
 /// Returns a command that starts this test program in the way in which Cargo starts it.
 fn this_program() -> Command {
     let program = env::current_exe().expect("the test program knows its file");
@@ -103,20 +108,30 @@ fn finish(mut child: Child) -> Outcome {
             .kill()
             .expect("a child that was not waited for can be killed");
     }
+    let status = child.wait().expect("the child can be waited for");
+    let stdout = stdout.join().expect("the reader does not panic");
+    let stderr = stderr.join().expect("the reader does not panic");
     let outcome = Outcome {
-        status: child.wait().expect("the child can be waited for"),
-        stdout: stdout.join().expect("the reader does not panic"),
-        stderr: without_remarks(&stderr.join().expect("the reader does not panic")),
+        status,
+        stdout,
+        stderr: match status.signal() {
+            Some(_) => without_remarks(&stderr),
+            None => stderr,
+        },
     };
     assert!(!hung, "the child did not end in {LIMIT:?}: {outcome:#?}");
     outcome
 }
 
-/// Leaves out what an emulator writes, in the child's name, when a signal ends the child.
+/// Leaves out what an emulator or Valgrind writes, in the child's name, when a signal ends the child.
 fn without_remarks(stderr: &str) -> String {
+    let is_remark = |line: &&str| {
+        let of_valgrind = under_valgrind() && (line.starts_with("==") || line.starts_with("**"));
+        of_valgrind || line.starts_with("qemu: uncaught target signal")
+    };
     stderr
         .split_inclusive('\n')
-        .filter(|line| !line.starts_with("qemu: uncaught target signal"))
+        .filter(|line| !is_remark(line))
         .collect()
 }
 

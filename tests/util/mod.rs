@@ -32,6 +32,33 @@ pub(crate) fn with_workers(workers: usize, context: &rstest::Context, body: impl
     child::run(&full_name(context), &environment, body).assert_success();
 }
 
+/// Whether a sanitizer has its code in every function, which makes frames larger.
+pub(crate) const SANITIZED: bool = cfg!(any(feature = "asan", feature = "tsan"));
+
+/// How many coroutines, green threads or stacks a test makes that wants `many` of them.
+///
+/// They are fewer under the instruments. ThreadSanitizer takes two mappings for each stack in use, and the usual limit is 65,530; the
+/// leak checker of AddressSanitizer is slow with many; Valgrind goes through a list of all stacks whenever one is switched to.
+pub(crate) fn scaled(many: usize) -> usize {
+    if child::under_valgrind() {
+        many.min(2_000)
+    } else if SANITIZED {
+        many.min(20_000)
+    } else {
+        many
+    }
+}
+
+/// Tells whether Valgrind runs this program, for a test that cannot pass there: says why it is left out. (What a sanitizer is
+/// no match for is ignored by an attribute, as sanitizers are chosen by a feature.)
+pub(crate) fn left_out_under_valgrind(why: &str) -> bool {
+    let left_out = child::under_valgrind();
+    if left_out {
+        eprintln!("left out under Valgrind: {why}");
+    }
+    left_out
+}
+
 /// How often stress tests repeat their rounds: `CORDE_STRESS` times what is quick.
 pub(crate) fn stress() -> u64 {
     match std::env::var("CORDE_STRESS") {

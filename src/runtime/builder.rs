@@ -1,0 +1,197 @@
+//! The settings of a runtime.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use super::handle::Runtime;
+use super::local::LocalRuntime;
+use super::worker::Worker;
+use super::{MAX_WORKERS, Shared, cannot_start, default_workers};
+
+/// Something to be called on a worker's OS thread.
+pub(super) type Hook = Arc<dyn Fn() + Send + Sync>;
+
+/// The settings of a runtime to be made.
+///
+/// # Examples
+///
+/// ```
+/// let runtime = corde::runtime::Builder::new()
+///     .workers(2)
+///     .thread_name("resolver")
+///     .stack_size(256 * 1024)
+///     .build()?;
+/// assert_eq!(runtime.block_on(|| corde::go!(|| 6 * 7).join().unwrap()), 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    workers: Option<usize>,
+    thread_name: String,
+    pin: bool,
+    pub(super) stack_size: Option<usize>,
+    pub(super) on_thread_start: Option<Hook>,
+    pub(super) on_thread_stop: Option<Hook>,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder {
+            workers: None,
+            thread_name: "corde-worker".into(),
+            pin: false,
+            stack_size: None,
+            on_thread_start: None,
+            on_thread_stop: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Makes a builder with the settings of the process-wide runtime.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Sets the number of workers, from 1 to 1,024. If it is not set, it is `CORDE_WORKERS` in the environment, or else the number of
+    /// processors.
+    pub fn workers(mut self, count: usize) -> Builder {
+        self.workers = Some(count);
+        self
+    }
+
+    /// Sets the name of the workers' OS threads, which get a number behind it.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Builder {
+        self.thread_name = name.into();
+        self
+    }
+
+    /// Sets the size in bytes of the stacks of green threads that ask for none. If it is not set, it is `CORDE_STACK_SIZE` in the environment,
+    /// or else [`DEFAULT_SIZE`](crate::stack::DEFAULT_SIZE).
+    pub fn stack_size(mut self, size: usize) -> Builder {
+        self.stack_size = Some(size);
+        self
+    }
+
+    /// Sets whether each worker stays on a processor of its own: worker 0 on the first of those that the process may use, and so on.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Does nothing on systems other than Linux.
+    pub fn pin_workers(mut self, pin: bool) -> Builder {
+        self.pin = pin;
+        self
+    }
+
+    /// Sets what each worker's OS thread calls before it runs green threads.
+    pub fn on_thread_start<F>(mut self, hook: F) -> Builder
+    where
+        F: Fn() + Send + Sync + 'static,
+    {
+        self.on_thread_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// Sets what each worker's OS thread calls before it ends.
+    pub fn on_thread_stop<F>(mut self, hook: F) -> Builder
+    where
+        F: Fn() + Send + Sync + 'static,
+    {
+        self.on_thread_stop = Some(Arc::new(hook));
+        self
+    }
+
+    /// Starts a runtime with these settings.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidInput`] for an impossible number of workers or size of stacks; that of the system, if OS threads,
+    /// epoll instances or eventfds cannot be had.
+    pub fn build(self) -> io::Result<Runtime> {
+        Ok(Runtime::with(self.start()?))
+    }
+
+    /// Makes a runtime that runs on the calling thread, when that [blocks on](LocalRuntime::block_on) it; the number of workers does
+    /// not matter.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Builder::build).
+    pub fn build_local(self) -> io::Result<LocalRuntime> {
+        LocalRuntime::with(&self)
+    }
+
+    /// Starts the workers.
+    pub(super) fn start(&self) -> io::Result<&'static Shared> {
+        let count = match self.workers {
+            Some(count @ 1..=MAX_WORKERS) => count,
+            Some(count) => {
+                let message = format!("a runtime has from 1 to {MAX_WORKERS} workers, not {count}");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
+            None => default_workers()?,
+        };
+        let (shared, queues) = Shared::new(self, count)?;
+        for (index, queue) in queues.into_iter().enumerate() {
+            let pin = self.pin;
+            let started = thread::Builder::new()
+                .name(format!("{}-{index}", self.thread_name))
+                .spawn(move || {
+                    if pin {
+                        pin_to(index);
+                    }
+                    Worker::run(shared, index, queue);
+                });
+            if let Err(error) = started {
+                shared.give_up(index);
+                return Err(cannot_start("an OS thread", &error));
+            }
+        }
+        Ok(shared)
+    }
+}
+
+/// Keeps the calling OS thread on one of the processors that it may use.
+#[cfg(target_os = "linux")]
+fn pin_to(index: usize) {
+    use std::mem::{self, MaybeUninit};
+
+    // SAFETY: cpu_set_t is plain data for which zero is valid.
+    let mut allowed: libc::cpu_set_t = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the set has the size that is told.
+    if unsafe { libc::sched_getaffinity(0, mem::size_of_val(&allowed), &mut allowed) } != 0 {
+        return;
+    }
+    let limit = usize::try_from(libc::CPU_SETSIZE).unwrap_or(0);
+    // SAFETY: the numbers are below the size of the set.
+    let processors: Vec<usize> = (0..limit)
+        .filter(|&it| unsafe { libc::CPU_ISSET(it, &allowed) })
+        .collect();
+    let Some(&processor) = processors.get(index % processors.len().max(1)) else {
+        return;
+    };
+    // SAFETY: as above.
+    let mut own: libc::cpu_set_t = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the number is below the size of the set.
+    unsafe { libc::CPU_SET(processor, &mut own) };
+    // Failure leaves it where it may be, which is right, too.
+    // SAFETY: the set has the size that is told.
+    unsafe { libc::sched_setaffinity(0, mem::size_of_val(&own), &own) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn pin_to(_index: usize) {}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("workers", &self.workers)
+            .field("thread_name", &self.thread_name)
+            .field("pin_workers", &self.pin)
+            .field("stack_size", &self.stack_size)
+            .finish_non_exhaustive()
+    }
+}
