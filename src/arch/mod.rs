@@ -21,6 +21,7 @@
 //! unless the coroutine has an environment of its own.
 
 pub(crate) mod fiber;
+pub(crate) mod valgrind;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -363,9 +363,11 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         let record = self.record;
         let root = self.control.as_ptr().cast();
         let control = self.control();
-        // SAFETY: the record is from `prepare` or the latest switch, and `&mut self` uses it alone.
-        let switch = || unsafe { arch::resume(record, root, word, signal) };
-        let left = control.fiber.resume(switch);
+        let left = control.fiber.resume(|| {
+            control.fiber.leave_resumer();
+            // SAFETY: the record is from `prepare` or the latest switch, and `&mut self` uses it alone.
+            unsafe { arch::resume(record, root, word, signal) }
+        });
         if left.0.is_null() {
             control.fiber.done();
         }
@@ -512,9 +514,8 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         }
         let mut panicked = Ok(());
         for _ in 0..UNWIND_ATTEMPTS {
-            // SAFETY: the coroutine is not done; at this signal `suspend` unwinds and does not look at the word.
             self.control().note_panic();
-            // SAFETY: as said.
+            // SAFETY: the coroutine is not done; at this signal `suspend` unwinds and does not look at the word.
             let (record, word, ending) = unsafe { self.switch(Word::uninit(), UNWIND) };
             self.record = record;
             if record.is_null() {
@@ -808,9 +809,10 @@ impl<Input, Yield> Yielder<Input, Yield> {
     /// # Panics
     ///
     /// If the coroutine is itself unwinding, that is when a destructor suspends: std counts panics by OS thread, and whatever
-    /// would run meanwhile would count as panicking. (A panic in a destructor that does not catch it aborts.) One case goes unseen,
-    /// because std tells whether an OS thread is panicking but not how often: that of a coroutine which was resumed by a
-    /// destructor of a panicking thread and has then panicked itself.
+    /// would run meanwhile would count as panicking. (A panic in a destructor that does not catch it aborts.) As std tells whether an OS
+    /// thread is panicking but not how often, two cases are judged wrongly. A coroutine that was resumed by a destructor of a panicking
+    /// thread and has then panicked itself goes unseen. And one that has suspended another one, within which it runs, is judged by its
+    /// own latest resume, though the other one may have been resumed in a panic, or after it, since.
     ///
     /// If the coroutine is suspended. (Lifetimes keep a yielder in its coroutine's frames, and in those of coroutines that these
     /// resume. A scoped thread-local can smuggle it out; to use it elsewhere, while the coroutine is not suspended but has resumed
@@ -850,11 +852,15 @@ impl<Input, Yield> Yielder<Input, Yield> {
             stop(arch::NOT_RUNNING);
         }
         let parcel = Parcel::new(value);
-        // SAFETY: the reference to the yielder is in a frame of its coroutine or, by its lifetime, of one that it has resumed, directly or
-        // not: so going to its resumer leaves a chain of frames that nobody else can resume, for each handle in it is mutably
-        // borrowed by the `resume` below. The resumer takes the parcel's content out before it resumes again.
-        let switch = || unsafe { arch::suspend(root, parcel.word()) };
-        let (word, signal) = self.control.fiber.suspend(switch);
+        let (word, signal) = self.control.fiber.suspend(|| {
+            let word = parcel.word();
+            self.control.fiber.leave_coroutine();
+            // SAFETY: the reference to the yielder is in a frame of its coroutine or, by its lifetime, of one that it has
+            // resumed, directly or not: so going to its resumer leaves a chain of frames that nobody else can resume, for each
+            // handle in it is mutably borrowed by the `resume` below. The resumer takes the parcel's content out before it
+            // resumes again.
+            unsafe { arch::suspend(root, word) }
+        });
         if signal != GO_ON {
             stop(signal);
         }

@@ -69,8 +69,6 @@ pub(super) struct Local {
     interrupted: Cell<bool>,
     /// Its output may not leave this OS thread, and nobody is there to take it.
     pub(super) detached: Cell<bool>,
-    /// Where its worker has listed it.
-    pub(super) place: Cell<usize>,
 }
 
 impl Local {
@@ -80,7 +78,6 @@ impl Local {
             limit: Cell::new(ptr::null()),
             interrupted: Cell::new(false),
             detached: Cell::new(false),
-            place: Cell::new(0),
         }
     }
 

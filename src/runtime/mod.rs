@@ -16,6 +16,7 @@
 //! | `inbox.rs` | green threads that other threads have woken |
 //! | `idle.rs` | which workers sleep, and whom to wake when there is something to steal |
 //! | `forked.rs` | noticing that the process is a fork, without its workers |
+//! | `started.rs` | the green threads of a worker that have begun and not ended |
 //! | `timer.rs` | green threads that wait for a moment |
 //!
 //! `README.md` beside this file tells the protocols and why they lose no wake-up.
@@ -29,6 +30,7 @@ mod inbox;
 pub(crate) mod interrupt;
 mod local;
 pub(crate) mod park;
+mod started;
 pub(crate) mod task;
 mod timer;
 pub(crate) mod worker;
@@ -100,6 +102,8 @@ pub(crate) struct Remote {
     pub(crate) inbox: Inbox,
     /// Started green threads that have not ended. Written by the worker alone.
     live: AtomicUsize,
+    /// Fresh ones that others have put into its inbox.
+    placed: AtomicUsize,
     /// Its OS thread has left its loop.
     ended: AtomicBool,
     /// The thief's end of the worker's queue of fresh green threads.
@@ -173,6 +177,21 @@ fn variable<T: FromStr>(name: &str, will_do: impl FnOnce(&T) -> bool) -> Result<
     }
 }
 
+impl Remote {
+    /// How many green threads it has to care for: started ones, and fresh ones on their way.
+    fn load(&self) -> usize {
+        let placed = self.placed.load(Ordering::Relaxed);
+        self.live.load(Ordering::Relaxed) + placed + self.stealer.len()
+    }
+
+    /// Gives a fresh green thread to this worker.
+    fn place(&self, fresh: Runnable) {
+        self.placed.fetch_add(1, Ordering::Relaxed);
+        self.inbox.push(fresh);
+        self.reactor.notify();
+    }
+}
+
 impl Shared {
     /// Makes a runtime without its workers' threads: for each, the queue of its fresh green threads.
     fn new(settings: &Builder, count: usize) -> io::Result<(&'static Shared, Vec<FreshQueue>)> {
@@ -180,7 +199,7 @@ impl Shared {
         forked::watch();
         let stack_size = match settings.stack_size {
             Some(size) => stack::rounded_size(size)?,
-            None => default_stack_size()?,
+            None => stack::rounded_size(default_stack_size()?)?,
         };
         let mut queues = Vec::with_capacity(count);
         let mut remotes = Vec::with_capacity(count);
@@ -193,6 +212,7 @@ impl Shared {
                 reactor: Arc::new(reactor),
                 inbox: Inbox::new(),
                 live: AtomicUsize::new(0),
+                placed: AtomicUsize::new(0),
                 ended: AtomicBool::new(false),
                 stealer,
             }));
@@ -326,9 +346,18 @@ impl Shared {
     /// Takes in a fresh green thread.
     pub(crate) fn spawn(&'static self, fresh: Runnable) {
         match worker::current() {
-            Some(worker) if worker.belongs_to(self) => worker.push_fresh(fresh),
-            _ => self.injector.push(fresh),
+            Some(worker) if worker.belongs_to(self) => match worker.lighter() {
+                None => worker.push_fresh(fresh),
+                Some(lighter) => return lighter.place(fresh),
+            },
+            _ => return self.inject(fresh),
         }
+        self.wake_searcher();
+    }
+
+    /// Takes in a fresh green thread from outside of the workers.
+    fn inject(&self, fresh: Runnable) {
+        self.injector.push(fresh);
         self.wake_searcher();
         // Either the last worker finds it in the queue, or this finds that it has ended.
         fence(Ordering::SeqCst);

@@ -11,8 +11,7 @@
 //! | `state`, `interrupts` | anybody |
 //! | `home` | written by the worker that starts it, once; read by those who found the task parked |
 //! | `next` | the holder of the `Runnable`, while it is in an inbox |
-//! | `coroutine`, `yielder`, `stack_bottom`, `local` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
-//! | `neighbours` | the home worker's OS thread |
+//! | `coroutine`, `yielder`, `stack_bottom`, `local`, `links` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
 //! | `joiner` | the owner of the `JoinHandle`, until it has announced it; from then on whoever takes the announcement away |
 //!
 //! # States
@@ -50,6 +49,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 use super::cell::{TaskRef, Vtable};
 use super::interrupt::{CANCEL, Cancelled, Local};
 use super::park::{self, Waiter};
+use super::started::Links;
 use super::worker::{self, Worker};
 use super::{Remote, Shared};
 use crate::coroutine::{Coroutine, CoroutineResult, Yielder};
@@ -100,6 +100,7 @@ pub(crate) struct Task {
     /// Where its stack begins, once it has one: tells the overflow handler whose it is.
     stack_bottom: Cell<usize>,
     pub(super) local: Local,
+    pub(super) links: Links,
     joiner: UnsafeCell<Option<Waiter>>,
 }
 
@@ -113,6 +114,7 @@ unsafe impl Send for Task {}
 /// What a green thread is spawned with, besides its closure.
 pub(crate) struct Settings {
     pub(crate) name: Option<Box<str>>,
+    /// From `stack::rounded_size`.
     pub(crate) stack_size: usize,
 }
 
@@ -164,6 +166,7 @@ impl Task {
             yielder: Cell::new(ptr::null()),
             stack_bottom: Cell::new(0),
             local: Local::new(),
+            links: Links::default(),
             joiner: UnsafeCell::new(None),
         };
         // SAFETY: passed on.
@@ -431,7 +434,7 @@ impl Runnable {
         let stack = if task.is_cancelled() {
             Err(io::ErrorKind::Interrupted.into())
         } else {
-            DefaultStack::new(task.stack_size)
+            DefaultStack::of_rounded_size(task.stack_size)
         };
         let stack = match stack {
             Ok(stack) => stack,
@@ -454,7 +457,7 @@ impl Runnable {
         };
         let coroutine = ManuallyDrop::new(Coroutine::with_stack(stack, body));
         *self.coroutine_mut() = Some(coroutine);
-        worker.note_started(pointer);
+        worker.note_started(&self.task);
         true
     }
 

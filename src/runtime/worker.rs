@@ -21,11 +21,10 @@ use std::time::{Duration, Instant};
 
 use super::cell::TaskRef;
 use super::interrupt::{self, TIMEOUT};
+use super::started::Started;
 use super::task::{After, Runnable, Suspension, Task};
 use super::timer::{Timer, Timers};
 use super::{ABANDONING, FreshQueue, Leftover, OPEN, Remote, Shared};
-use slab::Slab;
-
 use crate::reactor::{Events, Reactor};
 use crate::report;
 use crate::stack::overflow::{self, Line};
@@ -43,6 +42,9 @@ const LONG_IN_PLACE: Duration = Duration::from_secs(5);
 /// Reads, writes and accepts that a green thread may make in a turn without having to wait; then it lets others run. A call costs a
 /// system call (0.3 us and more), so that this many make a turn of 40 us and more.
 const TRIES: u32 = 128;
+
+/// Green threads that one worker may have more than another, and a quarter more besides, before fresh ones are placed there.
+const UNBALANCED: usize = 8;
 
 /// An OS thread's worker. Never seen by another thread (it is not Sync); freed when its loop is over, and never if a green thread is left
 /// behind.
@@ -62,7 +64,9 @@ pub(crate) struct Worker {
     /// The green thread that runs; null between two turns.
     current: Cell<*const Task>,
     /// The green threads that have started here and have not ended.
-    started: RefCell<Slab<NonNull<Task>>>,
+    started: Started,
+    /// Which other worker was looked at last when a fresh one was spawned.
+    candidate: Cell<usize>,
     /// The phase of the runtime that it has noticed.
     phase: Cell<u8>,
     timers: RefCell<Timers>,
@@ -147,7 +151,8 @@ impl Worker {
             looked: Cell::new(Instant::now()),
             tries: Cell::new(TRIES),
             current: Cell::new(ptr::null()),
-            started: RefCell::new(Slab::new()),
+            started: Started::new(),
+            candidate: Cell::new(0),
             phase: Cell::new(OPEN),
             timers: RefCell::new(Timers::new()),
             events: RefCell::new(Events::new()),
@@ -225,17 +230,14 @@ impl Worker {
     /// Does what a new phase of the runtime asks for.
     fn enter_phase(&self, phase: u8) {
         if self.phase.replace(phase) == OPEN && phase != OPEN {
-            for (_, task) in self.started.borrow().iter() {
-                // SAFETY: it is listed, and so has not ended; a count of it is held until then (task.rs).
-                unsafe { task.as_ref() }.cancel();
-            }
+            self.started.iter().for_each(Task::cancel);
         }
     }
 
     /// Returns whether the runtime is ending, and nothing is left here to run.
     pub(super) fn has_ended(&self) -> bool {
         self.shared.is_closing()
-            && self.started.borrow().is_empty()
+            && self.started.is_empty()
             && self.local.borrow().is_empty()
             && self.remote().inbox.is_empty()
             && !self.shared.has_fresh()
@@ -243,12 +245,7 @@ impl Worker {
 
     /// The green threads that have started here and have not ended.
     pub(super) fn leftovers(&self) -> Vec<Leftover> {
-        let started = self.started.borrow();
-        let tasks = started.iter().map(|(_, task)| {
-            // SAFETY: as in `enter_phase`.
-            Leftover::parked(unsafe { task.as_ref() })
-        });
-        tasks.collect()
+        self.started.iter().map(Leftover::parked).collect()
     }
 
     /// Notes which green thread runs from now on; null for none.
@@ -307,9 +304,22 @@ impl Worker {
 
     #[inline(always)]
     fn accept_inbox(&self) {
-        self.remote()
-            .inbox
-            .take(|runnable| self.push_local(runnable));
+        self.remote().inbox.take(|runnable| {
+            if runnable.is_fresh() {
+                self.accept_fresh(runnable);
+            } else {
+                self.push_local(runnable);
+            }
+        });
+    }
+
+    /// Queues a fresh green thread that another worker has placed here.
+    #[cold]
+    fn accept_fresh(&self, fresh: Runnable) {
+        self.remote().placed.fetch_sub(1, Ordering::Relaxed);
+        self.push_fresh(fresh);
+        // On its way nobody could see it (README, "Search", step 6).
+        self.shared.wake_searcher();
     }
 
     #[inline(always)]
@@ -404,6 +414,27 @@ impl Worker {
         self.local.borrow_mut().push_back(runnable);
     }
 
+    /// Returns a worker that has clearly fewer green threads than this one, to place a fresh one with; looks at one other each time.
+    ///
+    /// Started green threads stay where they are: without this, one that spawns for each connection it accepts would gather all of
+    /// them on its own worker, as it mostly comes back to its queue before others have stolen from it.
+    #[inline]
+    pub(super) fn lighter(&self) -> Option<&'static Remote> {
+        let count = self.shared.workers.len();
+        if count == 1 || self.shared.is_closing() {
+            return None;
+        }
+        let own = self.started.len() + self.fresh.len();
+        if own < UNBALANCED {
+            return None;
+        }
+        let offset = self.candidate.get() % (count - 1) + 1;
+        self.candidate.set(offset);
+        let other = &self.shared.workers[(self.index + offset) % count];
+        let load = other.load();
+        (own >= load + load / 4 + UNBALANCED).then_some(&**other)
+    }
+
     /// Queues a fresh green thread.
     pub(super) fn push_fresh(&self, fresh: Runnable) {
         self.fresh.push(fresh);
@@ -416,19 +447,19 @@ impl Worker {
     }
 
     /// Lists a green thread that has got a stack here.
-    pub(super) fn note_started(&self, task: NonNull<Task>) {
-        let mut started = self.started.borrow_mut();
-        let place = started.insert(task);
-        self.remote().live.store(started.len(), Ordering::Relaxed);
-        // SAFETY: the caller has its `Runnable`.
-        unsafe { task.as_ref() }.local.place.set(place);
+    pub(super) fn note_started(&self, task: &Task) {
+        self.started.add(task);
+        self.remote()
+            .live
+            .store(self.started.len(), Ordering::Relaxed);
     }
 
     /// Takes one off the list that has ended.
     pub(super) fn note_finished(&self, task: &Task) {
-        let mut started = self.started.borrow_mut();
-        started.remove(task.local.place.get());
-        self.remote().live.store(started.len(), Ordering::Relaxed);
+        self.started.remove(task);
+        self.remote()
+            .live
+            .store(self.started.len(), Ordering::Relaxed);
     }
 
     pub(crate) fn shared(&self) -> &'static Shared {

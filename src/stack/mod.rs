@@ -257,6 +257,15 @@ impl DefaultStack {
         })
     }
 
+    /// Like [`new`](DefaultStack::new), for a size from [`rounded_size`].
+    #[cfg(feature = "runtime")]
+    pub(crate) fn of_rounded_size(size: usize) -> io::Result<DefaultStack> {
+        let guard = page_size();
+        Ok(DefaultStack {
+            slot: pool::acquire(Shape { size, guard })?,
+        })
+    }
+
     /// Returns its usable size in bytes: what was asked for, rounded up, and up to a page more.
     ///
     /// # Examples

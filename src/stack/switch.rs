@@ -50,8 +50,11 @@ where
     unsafe { root.write(Root::new()) };
     // SAFETY: as above.
     let record = unsafe { arch::prepare(root, run::<F, T>) };
-    // SAFETY: the record is from `prepare`, and used once; `run` does not suspend, and `call` outlives it.
-    fiber.resume(|| unsafe { arch::resume(record, root, word, 0) });
+    fiber.resume(|| {
+        fiber.leave_resumer();
+        // SAFETY: the record is from `prepare`, and used once; `run` does not suspend, and `call` outlives it.
+        unsafe { arch::resume(record, root, word, 0) }
+    });
     fiber.done();
     match call.outcome {
         Some(Ok(value)) => value,
@@ -109,8 +112,8 @@ unsafe extern "C" fn run<F: FnOnce() -> T, T>(word: Word, root: *mut Root) -> ! 
 ///     ensure(32 * 1024, || if n == 0 { 0 } else { 1 + depth(n - 1) })
 /// }
 ///
-/// // About 100 MiB of frames in a debug build, on a thread of 2 MiB.
-/// assert_eq!(depth(100_000), 100_000);
+/// // About 10 MiB of frames in a debug build, on a thread of 2 MiB.
+/// assert_eq!(depth(10_000), 10_000);
 /// ```
 pub fn ensure<F, T>(bytes: usize, f: F) -> T
 where
