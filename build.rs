@@ -41,7 +41,7 @@ fn main() {
     let source = format!("asm/{arch}.S");
     println!("cargo::rerun-if-changed={source}");
     let mut assembler = cc::Build::new();
-    if has_initial_exec(&system) {
+    if has_tls_descriptors(&system) {
         assembler.define("CORDE_GUESS", None);
     }
     let assembled = assembler
@@ -61,9 +61,9 @@ fn main() {
     }
 }
 
-/// Whether every library may have thread-locals in the initial-exec model, even if it is loaded at run time: they are the only
-/// ones that assembly reaches without a call. glibc keeps room for them.
-fn has_initial_exec(system: &str) -> bool {
+/// Whether the assembler, the linker and the loader know TLS descriptors: the one way to a thread-local that assembly can take in
+/// executables and libraries alike.
+fn has_tls_descriptors(system: &str) -> bool {
     let environment = env::var("CARGO_CFG_TARGET_ENV").unwrap_or_default();
     system == "linux" && environment == "gnu"
 }

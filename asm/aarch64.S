@@ -73,22 +73,40 @@
 #define BTI_JC hint #38
 
 /*
- * The guess, in the initial-exec model. build.rs tells where every library may have such a thread-local; elsewhere every guess is
- * wrong.
+ * The guess, by a TLS descriptor: in an executable the linker makes the first four instructions two that load a constant. In a library
+ * they call a resolver, which changes no register but x0, x1 and x30. (The initial-exec model would do without, but takes all
+ * thread-locals of a library out of the little room that is kept for those loaded later.) Elsewhere than build.rs says every guess is wrong.
  */
 #ifdef CORDE_GUESS
-    .macro set_guess record, scratch, address
-    mrs \scratch, tpidr_el0
-    adrp \address, :gottprel:SYMBOL(guess)
-    ldr \address, [\address, :gottprel_lo12:SYMBOL(guess)]
-    str \record, [\scratch, \address]
+    /* Leaves its address, less that of the thread's block, in x0; keeps what x0, x1 and x30 have held in x12, x13 and x14. */
+    .macro find_guess
+    mov x12, x0
+    mov x13, x1
+    mov x14, x30
+    .cfi_register x30, x14
+    adrp x0, :tlsdesc:SYMBOL(guess)
+    ldr x1, [x0, :tlsdesc_lo12:SYMBOL(guess)]
+    add x0, x0, :tlsdesc_lo12:SYMBOL(guess)
+    .tlsdesccall SYMBOL(guess)
+    blr x1
     .endm
 
-    .macro get_guess record, address
+    .macro set_guess record
+    find_guess
+    mrs x10, tpidr_el0
+    str \record, [x10, x0]
+    mov x0, x12
+    mov x1, x13
+    .endm
+
+    .macro get_guess record
+    find_guess
     mrs \record, tpidr_el0
-    adrp \address, :gottprel:SYMBOL(guess)
-    ldr \address, [\address, :gottprel_lo12:SYMBOL(guess)]
-    ldr \record, [\record, \address]
+    ldr \record, [\record, x0]
+    mov x0, x12
+    mov x1, x13
+    mov x30, x14
+    .cfi_restore x30
     .endm
 
     .section .tdata, "awT", %progbits
@@ -100,10 +118,10 @@
 SYMBOL(guess):
     .xword 1                        /* nobody's record, nor null */
 #else
-    .macro set_guess record, scratch, address
+    .macro set_guess record
     .endm
 
-    .macro get_guess record, address
+    .macro get_guess record
     mov \record, #1
     .endm
 #endif
@@ -115,7 +133,7 @@ SYMBOL(guess):
  *   on entry   x0 = word, x1 = the coroutine's frame record, x2 = signal, x3 = the coroutine's root,
  *              x30 = where the resumer goes on
  *   on exit    in the coroutine: x0 = word, x2 = signal; the resumer's frame record is in the link
- *   clobbered  x9, x10, x11, x17, x30; everything else is the call site's business
+ *   clobbered  x9 to x14, x17, x30; everything else is the call site's business
  */
     .p2align 4
     .globl SYMBOL(resume)
@@ -131,7 +149,7 @@ SYMBOL(resume):
     .cfi_rel_offset x19, 16
     mov x9, sp
     str x9, [x3]                    /* its record is the link */
-    set_guess x9, x10, x11
+    set_guess x9
     mov sp, x1                      /* from here on the coroutine's stack: it has the same layout, the CFI stays true */
     ldr x19, [sp, #16]
     .cfi_restore x19
@@ -148,7 +166,7 @@ SYMBOL(resume):
  *   on entry   x0 = word, x1 = the coroutine's root, x30 = where the coroutine goes on; branched to
  *   on exit    in the resumer, behind its call of `resume`: x0 = word, x1 = the coroutine's frame record;
  *              if the coroutine does not run: where x30 says, x2 = NOT_RUNNING
- *   clobbered  x2, x9, x10, x11, x30; everything else is the call site's business
+ *   clobbered  x2, x9 to x14, x30; everything else is the call site's business
  */
     .p2align 4
     .globl SYMBOL(suspend)
@@ -157,7 +175,7 @@ SYMBOL(suspend):
     .cfi_startproc
     BTI_C
     .cfi_remember_state
-    get_guess x9, x10
+    get_guess x9
     ldr x11, [x1]
     cmp x9, x11
     b.ne 1f

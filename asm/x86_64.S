@@ -67,16 +67,19 @@
 #define NOT_RUNNING 2               /* as in src/arch/mod.rs */
 
 /*
- * The guess, in the initial-exec model: two instructions, of which the linker makes the first one a constant in an executable.
- * build.rs tells where every library may have such a thread-local; elsewhere every guess is wrong.
+ * The guess, by a TLS descriptor: in an executable the linker makes the first two instructions one that loads a constant. In a library
+ * they call a resolver, which changes no register but rax. (The initial-exec model would do without, but takes all thread-locals of a
+ * library out of the little room that is kept for those loaded later.) Elsewhere than build.rs says every guess is wrong.
  */
 #ifdef CORDE_GUESS
-# define SET_GUESS(record, scratch) \
-    movq SYMBOL(guess)@gottpoff(%rip), scratch; \
-    movq record, %fs:(scratch)
+# define SET_GUESS(record) \
+    leaq SYMBOL(guess)@tlsdesc(%rip), %rax; \
+    call *SYMBOL(guess)@tlscall(%rax); \
+    movq record, %fs:(%rax)
 # define GET_GUESS(record) \
-    movq SYMBOL(guess)@gottpoff(%rip), record; \
-    movq %fs:(record), record
+    leaq SYMBOL(guess)@tlsdesc(%rip), %rax; \
+    call *SYMBOL(guess)@tlscall(%rax); \
+    movq %fs:(%rax), record
 
     .section .tdata, "awT", @progbits
     .globl SYMBOL(guess)
@@ -87,7 +90,7 @@
 SYMBOL(guess):
     .quad 1                         /* nobody's record, nor null */
 #else
-# define SET_GUESS(record, scratch)
+# define SET_GUESS(record)
 # define GET_GUESS(record) movl $1, record
 #endif
 
@@ -109,7 +112,7 @@ SYMBOL(resume):
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset %rbp, 0
     movq %rsp, (%rcx)               /* its record is the link */
-    SET_GUESS(%rsp, %rax)
+    SET_GUESS(%rsp)
     pushq %rbx
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset %rbx, 0
@@ -129,9 +132,9 @@ SYMBOL(resume):
 
 /*
  * suspend
- *   on entry   rdi = word, rcx = the coroutine's root, rax = where the coroutine goes on; jumped to
+ *   on entry   rdi = word, rcx = the coroutine's root, rsi = where the coroutine goes on; jumped to
  *   on exit    in the resumer, behind its call of `resume`: rdi = word, rsi = the coroutine's frame record;
- *              if the coroutine does not run: where rax says, rdx = NOT_RUNNING
+ *              if the coroutine does not run: where rsi says, rdx = NOT_RUNNING
  *   clobbered  rax, rdx, rsi; everything else is the call site's business
  */
     .p2align 4
@@ -140,13 +143,13 @@ SYMBOL(resume):
 SYMBOL(suspend):
     .cfi_startproc
     .cfi_def_cfa_offset 0           /* jumped to: nothing is on the stack yet */
-    .cfi_register %rip, %rax
+    .cfi_register %rip, %rsi
     .cfi_remember_state
     GET_GUESS(%rdx)
     cmpq (%rcx), %rdx
     jne 1f
 0:  movq $0, (%rcx)                 /* the way back is taken once */
-    pushq %rax                      /* as if called, so that both sides have one layout */
+    pushq %rsi                      /* as if called, so that both sides have one layout */
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset %rip, 0
     pushq %rbp
@@ -169,7 +172,7 @@ SYMBOL(suspend):
     testq %rdx, %rdx
     jnz 0b
     movl $NOT_RUNNING, %edx
-    jmpq *%rax
+    jmpq *%rsi
     .cfi_endproc
     END(suspend)
 

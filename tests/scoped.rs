@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use corde::coroutine::{Coroutine, CoroutineResult, Scoped, Yielder, scoped};
 use corde::stack::{DefaultStack, Stack, ensure, on_stack, remaining};
@@ -188,4 +190,38 @@ fn remaining_is_known_on_os_threads_and_shrinks_with_depth() {
     // The system may give a larger stack than was asked for.
     assert!(here >= 512 * 1024, "{here}");
     assert!(deeper + 10_000 <= here, "{deeper} of {here}");
+}
+
+#[test]
+fn the_body_is_unwound_in_a_thread_local_destructor_that_runs_after_cordes_own() {
+    static UNWOUND: AtomicBool = AtomicBool::new(false);
+
+    struct Unwound;
+    impl Drop for Unwound {
+        fn drop(&mut self) {
+            UNWOUND.store(true, Ordering::Relaxed);
+        }
+    }
+
+    struct Late;
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let body = |yielder: &Yielder<(), ()>, ()| {
+                let _unwound = Unwound;
+                yielder.suspend(());
+            };
+            scoped(body, |coroutine| coroutine.resume(())).unwrap();
+        }
+    }
+    thread_local! {
+        static LATE: Late = const { Late };
+    }
+
+    let thread = thread::spawn(|| {
+        // What is used first is destroyed last.
+        LATE.with(|_| ());
+        corde::generator(|yielder| yielder.suspend(1)).sum::<i32>()
+    });
+    assert_eq!(thread.join().unwrap(), 1);
+    assert!(UNWOUND.load(Ordering::Relaxed));
 }

@@ -149,13 +149,14 @@ pub(crate) unsafe fn suspend(root: &Root, word: Word) -> (Word, usize) {
     // SAFETY: as in `resume`, with the sides exchanged; the address behind the jump is what the next `resume` goes to.
     unsafe {
         asm!(
-            "lea rax, [rip + 2f]",
+            "lea rsi, [rip + 2f]",
             "jmp {suspend}",
             "2:",
             suspend = sym corde_suspend,
             inlateout("rcx") root => _,
             inlateout("rdi") word => answer,
             lateout("rdx") signal,
+            lateout("rsi") _,
             lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
             clobber_abi("sysv64"),
         );

@@ -227,6 +227,38 @@ struct Corosensei58;
 /// ).unwrap();
 /// assert_eq!(std::rc::Rc::strong_count(&text), 1);
 /// ```
+///
+/// What a coroutine is resumed with, it may keep until it is unwound, so an input may not be borrowed for less:
+///
+/// ```compile_fail,E0597
+/// use corde::coroutine::scoped;
+///
+/// scoped(
+///     |yielder, text: &str| {
+///         yielder.suspend(());
+///         assert_eq!(text, "borrowed");
+///     },
+///     |coroutine| {
+///         let text = String::from("borrowed");
+///         coroutine.resume(&text);
+///     },
+/// ).unwrap();
+/// ```
+///
+/// ```
+/// use corde::coroutine::scoped;
+///
+/// let text = String::from("borrowed");
+/// scoped(
+///     |yielder, text: &str| {
+///         yielder.suspend(());
+///         assert_eq!(text, "borrowed");
+///     },
+///     |coroutine| {
+///         coroutine.resume(&text);
+///     },
+/// ).unwrap();
+/// ```
 struct Corosensei59;
 
 /// <https://github.com/Amanieu/corosensei/pull/60>: of two scopes, one in the other, the handles were exchanged, so that the inner

@@ -75,10 +75,21 @@ where
     // nobody has it but by reference. If this function's own stack is leaked, so is what the body borrows from it, and
     // what it borrows from further out is kept in the same way by that function's caller.
     let mut coroutine = unsafe { Coroutine::with_stack_unchecked(stack, body) };
+    // Not by its destructor alone, which gives up while the thread's locals are being destroyed.
+    let ended = Ended(&mut coroutine);
     Ok(user(&mut Scoped {
-        coroutine: &mut coroutine,
+        coroutine: &mut *ended.0,
         _scope: PhantomData,
     }))
+}
+
+/// Unwinds the coroutine, if it is suspended, when it is dropped.
+struct Ended<'a, Input, Yield, Return>(&'a mut Coroutine<Input, Yield, Return>);
+
+impl<Input, Yield, Return> Drop for Ended<'_, Input, Yield, Return> {
+    fn drop(&mut self) {
+        self.0.unwind();
+    }
 }
 
 /// The handle of a coroutine that may borrow; see [`scoped`].

@@ -262,7 +262,7 @@ impl Leftover {
     pub(super) fn parked(task: &Task) -> Leftover {
         Leftover {
             id: Some(task.id),
-            name: task.name.as_deref().map(str::to_owned),
+            name: task.name().map(str::to_owned),
         }
     }
 

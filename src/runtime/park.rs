@@ -80,7 +80,7 @@ impl Waiter {
 
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
-            Waiter::Green(task) => task.name.as_deref(),
+            Waiter::Green(task) => task.name(),
             Waiter::Os(os) => os.name.as_deref(),
         }
     }

@@ -11,7 +11,7 @@
 //! | `state`, `interrupts` | anybody |
 //! | `home` | written by the worker that starts it, once; read by those who found the task parked |
 //! | `next` | the holder of the `Runnable`, while it is in an inbox |
-//! | `coroutine`, `yielder`, `stack_bottom`, `local`, `links` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
+//! | `coroutine`, `yielder`, `local`, `links` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
 //! | `joiner` | the owner of the `JoinHandle`, until it has announced it; from then on whoever takes the announcement away |
 //!
 //! # States
@@ -44,7 +44,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use super::cell::{TaskRef, Vtable};
 use super::interrupt::{CANCEL, Cancelled, Local};
@@ -53,8 +53,8 @@ use super::started::Links;
 use super::worker::{self, Worker};
 use super::{Remote, Shared};
 use crate::coroutine::{Coroutine, CoroutineResult, Yielder};
+use crate::stack::DefaultStack;
 use crate::stack::overflow::Line;
-use crate::stack::{DefaultStack, Stack};
 use crate::thread::{self, ThreadId};
 
 const AWAKE: u8 = 0;
@@ -87,18 +87,18 @@ pub(crate) struct Task {
     pub(super) interrupts: AtomicU8,
     /// The token of `thread::park`, which is apart from `state` so that no wait inside of the library eats it.
     pub(crate) token: AtomicBool,
-    home: AtomicUsize,
+    home: AtomicU32,
     /// Link of the inbox that the task is in.
     pub(super) next: AtomicPtr<Task>,
     pub(crate) shared: &'static Shared,
     pub(crate) id: ThreadId,
-    pub(crate) name: Option<Box<str>>,
+    /// Boxed twice, as few have one, and each pays for the place.
+    name: Option<Box<Box<str>>>,
     stack_size: usize,
     /// Not dropped but leaked with its task: that would have to happen on the home worker, and cannot be seen to here.
     coroutine: UnsafeCell<Option<ManuallyDrop<TaskCoroutine>>>,
+    /// At the top of its stack, once it has one: tells the overflow handler whose it is, too.
     yielder: Cell<*const Yielder<(), Suspension>>,
-    /// Where its stack begins, once it has one: tells the overflow handler whose it is.
-    stack_bottom: Cell<usize>,
     pub(super) local: Local,
     pub(super) links: Links,
     joiner: UnsafeCell<Option<Waiter>>,
@@ -156,15 +156,14 @@ impl Task {
             end: AtomicU8::new(RUNNING),
             interrupts: AtomicU8::new(0),
             token: AtomicBool::new(false),
-            home: AtomicUsize::new(usize::MAX),
+            home: AtomicU32::new(u32::MAX),
             next: AtomicPtr::new(ptr::null_mut()),
             shared,
             id: ThreadId::next(),
-            name: settings.name,
+            name: settings.name.map(Box::new),
             stack_size: settings.stack_size,
             coroutine: UnsafeCell::new(None),
             yielder: Cell::new(ptr::null()),
-            stack_bottom: Cell::new(0),
             local: Local::new(),
             links: Links::default(),
             joiner: UnsafeCell::new(None),
@@ -173,6 +172,10 @@ impl Task {
         let task = unsafe { TaskRef::new(body, header) };
         let runnable = Runnable { task: task.clone() };
         (task, runnable)
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref().map(|name| &**name)
     }
 
     /// Makes the current or the next park of this task return.
@@ -191,7 +194,7 @@ impl Task {
 
     /// The worker that has started it.
     fn home(&self) -> &'static Remote {
-        &self.shared.workers[self.home.load(Ordering::Relaxed)]
+        &self.shared.workers[self.home.load(Ordering::Relaxed) as usize]
     }
 
     /// Takes a pending wake-up, if there is one. For the running task itself.
@@ -243,7 +246,7 @@ impl Task {
         let payload: Box<dyn Any + Send> = if self.is_cancelled() {
             Box::new(Cancelled::new())
         } else {
-            thread::report_refused(self.name.as_deref(), &error);
+            thread::report_refused(self.name(), &error);
             Box::new(error)
         };
         dropped.and(Err(payload))
@@ -320,7 +323,7 @@ impl Task {
     /// Says whose stack overflowed.
     pub(super) fn describe(&self, line: &mut Line) {
         line.text("green thread '");
-        line.name(self.name.as_deref().unwrap_or("<unnamed>"));
+        line.name(self.name().unwrap_or("<unnamed>"));
         line.text("' (id ");
         line.number(self.id.as_u64().get());
         line.text(")");
@@ -328,7 +331,7 @@ impl Task {
 
     /// Returns whether these are the addresses of the stack that the task has started on.
     pub(super) fn starts_in(&self, stack: &Range<usize>) -> bool {
-        stack.contains(&self.stack_bottom.get())
+        stack.contains(&(self.yielder.get() as usize))
     }
 }
 
@@ -359,7 +362,7 @@ impl Runnable {
     /// Queues it where it may run: a started one with its home worker.
     fn schedule(self) {
         let shared = self.task.shared;
-        let home = self.task.home.load(Ordering::Relaxed);
+        let home = self.task.home.load(Ordering::Relaxed) as usize;
         match worker::current() {
             Some(worker) if worker.is_at(shared, home) => worker.push_local(self),
             _ => {
@@ -445,8 +448,7 @@ impl Runnable {
                 return false;
             }
         };
-        task.home.store(worker.index(), Ordering::Relaxed);
-        task.stack_bottom.set(stack.bottom().as_ptr() as usize);
+        task.home.store(worker.index() as u32, Ordering::Relaxed);
         let pointer = task.as_ptr();
         let body = move |yielder: &Yielder<(), Suspension>, ()| {
             // SAFETY: a count of the task is held for as long as its coroutine lives, by a `Runnable` or by having parked.

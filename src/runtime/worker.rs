@@ -534,7 +534,7 @@ impl Worker {
             self.fire_timers();
             if silent && since.elapsed() >= LONG_IN_PLACE {
                 silent = false;
-                let (name, worker) = (task.name.as_deref().unwrap_or("<unnamed>"), self.index);
+                let (name, worker) = (task.name().unwrap_or("<unnamed>"), self.index);
                 report::line(format_args!(
                     "green thread '{name}' waits while it unwinds from a panic, and holds up worker {worker}"
                 ));

@@ -71,6 +71,7 @@ impl Drop for Thread {
 fn protect_new_thread() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
+        keep_loaded();
         // In place before the first fault can come to our handler.
         let previous = PREVIOUS.get_or_init(|| SIGNALS.map(|signal| replace_handler(signal, None)));
         for (signal, previous) in SIGNALS.into_iter().zip(previous) {
@@ -88,6 +89,26 @@ fn protect_new_thread() {
     // While the thread's locals are being destroyed it goes without: its overflow is then a plain fault.
     let _ = THREAD.try_with(|_| ());
 }
+
+/// Keeps the library that the handler is in from being unloaded, if it was loaded at run time: the handler stays installed.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn keep_loaded() {
+    // SAFETY: Dl_info is plain data for which zero is valid.
+    let mut found: libc::Dl_info = unsafe { MaybeUninit::zeroed().assume_init() };
+    let handler: Handler = handle;
+    // SAFETY: only looks the address up.
+    if unsafe { libc::dladdr(handler as *const libc::c_void, &mut found) } == 0
+        || found.dli_fname.is_null()
+    {
+        return;
+    }
+    let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+    // SAFETY: the name is that of a loaded object; nothing is loaded. Fails for the executable, which stays anyway.
+    unsafe { libc::dlopen(found.dli_fname, flags) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn keep_loaded() {}
 
 type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut libc::c_void);
 
