@@ -39,7 +39,7 @@ use std::env;
 use std::io;
 use std::num::NonZero;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -100,6 +100,8 @@ pub(crate) struct Remote {
     /// Sockets that were registered with it keep it beyond the worker's end.
     pub(crate) reactor: Arc<Reactor>,
     pub(crate) inbox: Inbox,
+    /// Turns so far, modulo 2^32: stands still while a green thread keeps the worker. Written by the worker alone.
+    turn: AtomicU32,
     /// Started green threads that have not ended. Written by the worker alone.
     live: AtomicUsize,
     /// Fresh ones that others have put into its inbox.
@@ -211,6 +213,7 @@ impl Shared {
             remotes.push(CachePadded::new(Remote {
                 reactor: Arc::new(reactor),
                 inbox: Inbox::new(),
+                turn: AtomicU32::new(0),
                 live: AtomicUsize::new(0),
                 placed: AtomicUsize::new(0),
                 ended: AtomicBool::new(false),

@@ -51,6 +51,8 @@ const UNBALANCED: usize = 8;
 pub(crate) struct Worker {
     index: usize,
     shared: &'static Shared,
+    /// What others see of it.
+    remote: &'static Remote,
     fresh: FreshQueue,
     local: RefCell<VecDeque<Runnable>>,
     /// Whether the next choice begins with the fresh ones.
@@ -143,6 +145,7 @@ impl Worker {
         Box::leak(Box::new(Worker {
             index,
             shared,
+            remote: &shared.workers[index],
             fresh,
             local: RefCell::new(VecDeque::new()),
             fresh_first: Cell::new(false),
@@ -271,7 +274,7 @@ impl Worker {
     }
 
     fn remote(&self) -> &'static Remote {
-        &self.shared.workers[self.index]
+        self.remote
     }
 
     /// The worker's reactor, which any thread may register sockets with.
@@ -328,6 +331,9 @@ impl Worker {
             self.push_local(runnable);
         }
         self.tries.set(TRIES);
+        // Only this thread writes it.
+        let turn = self.remote.turn.load(Ordering::Relaxed).wrapping_add(1);
+        self.remote.turn.store(turn, Ordering::Relaxed);
         let turns = self.turns.get() + 1;
         if turns < self.interval.get() {
             self.turns.set(turns);
