@@ -1,8 +1,11 @@
 //! Time, with the names of [`std::time`] and of Tokio where std has none.
 
+mod interval;
+
 use std::fmt;
 use std::io;
 
+pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
 pub use std::time::{Duration, Instant, SystemTime, SystemTimeError, UNIX_EPOCH};
 
 use crate::runtime::interrupt;
