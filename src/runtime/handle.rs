@@ -230,10 +230,8 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if self.shared.have_workers_ended() {
-            // SAFETY: the workers have ended, and this was the last handle.
-            unsafe { self.shared.free() };
-        }
+        // SAFETY: this was the last handle.
+        unsafe { self.shared.release() };
     }
 }
 

@@ -110,12 +110,14 @@ impl Drop for LocalRuntime {
         shared.advance(CLOSING);
         let deadline = Instant::now() + PATIENCE;
         self.worker.run_here_until_ended(deadline);
-        let clean = self.worker.has_ended();
-        shared.worker_ended(0, self.worker.leftovers());
+        let clean = self.worker.is_unused();
+        let left = self.worker.leftovers();
         if clean {
             // SAFETY: it came from a box (`Worker::new`); its loop is over, and no green thread is left that could use it.
             drop(unsafe { Box::from_raw(ptr::from_ref(self.worker).cast_mut()) });
         }
+        // SAFETY: the worker, if it is still there, does nothing more; `handle` is dropped after this.
+        unsafe { shared.worker_ended(0, left) };
     }
 }
 

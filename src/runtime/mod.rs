@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     injector: Injector<Runnable>,
     idle: Idle,
     phase: AtomicU8,
+    /// One for each worker, and one for all handles together.
+    uses: AtomicUsize,
     ending: Mutex<Ending>,
     /// Somebody waits for the workers to end.
     ended: Condvar,
@@ -189,7 +191,7 @@ impl Remote {
     /// Gives a fresh green thread to this worker.
     fn place(&self, fresh: Runnable) {
         self.placed.fetch_add(1, Ordering::Relaxed);
-        self.inbox.push(fresh);
+        self.inbox.push(fresh.into_task());
         self.reactor.notify();
     }
 }
@@ -226,6 +228,7 @@ impl Shared {
             injector: Injector::new(),
             idle: Idle::new(),
             phase: AtomicU8::new(OPEN),
+            uses: AtomicUsize::new(count + 1),
             ending: Mutex::default(),
             ended: Condvar::new(),
             stack_size,
@@ -235,19 +238,23 @@ impl Shared {
         Ok((shared, queues))
     }
 
-    /// Takes a runtime's memory back, unless green threads were left behind.
+    /// Gives one use of the runtime up: a worker's, or that of all handles. With the last one its memory is taken back, unless green
+    /// threads were left behind.
     ///
     /// # Safety
-    /// Its workers have ended, or there never were any; nobody uses it any more. A task that has ended does not count: it
-    /// never looks at its runtime again.
-    unsafe fn free(&'static self) {
+    /// Called once for each use, and as the last thing that is done with it. A task that has ended does not count as a use: it never
+    /// looks at its runtime again.
+    unsafe fn release(&'static self) {
+        if self.uses.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
         let left_behind = self
             .workers
             .iter()
             .any(|it| it.live.load(Ordering::Relaxed) != 0);
         if !left_behind {
             let place = std::ptr::from_ref(self).cast_mut();
-            // SAFETY: it came from a box (`new`); the rest is the caller's promise.
+            // SAFETY: it came from a box (`new`); nobody uses it any more.
             drop(unsafe { Box::from_raw(place) });
         }
     }
@@ -298,7 +305,10 @@ impl Shared {
     }
 
     /// Notes that a worker has ended, and what it has left behind.
-    fn worker_ended(&self, index: usize, left: Vec<Leftover>) {
+    ///
+    /// # Safety
+    /// Called once for each worker, as the last thing that it does with the runtime.
+    unsafe fn worker_ended(&'static self, index: usize, left: Vec<Leftover>) {
         self.workers[index].ended.store(true, Ordering::Relaxed);
         let mut ending = self.ending();
         ending.ended += 1;
@@ -311,6 +321,8 @@ impl Shared {
             self.refuse_injected();
         }
         self.ended.notify_all();
+        // SAFETY: passed on.
+        unsafe { self.release() };
     }
 
     fn have_workers_ended(&self) -> bool {
@@ -330,13 +342,12 @@ impl Shared {
     /// Takes a start back that has failed with worker `index`.
     fn give_up(&'static self, index: usize) {
         for missing in index..self.workers.len() {
-            self.worker_ended(missing, Vec::new());
+            // SAFETY: it never began.
+            unsafe { self.worker_ended(missing, Vec::new()) };
         }
         self.advance(CLOSING);
-        if self.wait_for_workers(Instant::now() + Duration::from_secs(5)) {
-            // SAFETY: the workers have ended, and nobody has got a handle.
-            unsafe { self.free() };
-        }
+        // SAFETY: nobody has got a handle.
+        unsafe { self.release() };
     }
 
     /// Ends what came too late: no worker looks for it any more.

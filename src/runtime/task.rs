@@ -4,24 +4,30 @@
 //!
 //! A [`Task`] is reference-counted ([`TaskRef`]): its handles, waiters and timers hold it. The *right to run* it is a separate value, the
 //! [`Runnable`], of which there is exactly one from spawn to end, except while the task is parked, when there is
-//! none: parking gives it up, and the one who takes the state away from [`PARKED`] makes it anew.
+//! none: parking gives it up, and the wake-up makes it anew.
 //!
 //! | field | who may touch it |
 //! | --- | --- |
-//! | `state`, `interrupts` | anybody |
-//! | `home` | written by the worker that starts it, once; read by those who found the task parked |
-//! | `next` | the holder of the `Runnable`, while it is in an inbox |
-//! | `coroutine`, `yielder`, `local`, `links` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
+//! | `remote`, `end`, `interrupts` | anybody |
+//! | `next` | the holder of the `Runnable`, while a fresh one is in an inbox; who has set [`WOKEN`], while the wake-up is in an inbox |
+//! | `state`, `coroutine`, `yielder`, `local`, `links` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
 //! | `joiner` | the owner of the `JoinHandle`, until it has announced it; from then on whoever takes the announcement away |
 //!
 //! # States
 //!
-//! | state | meaning | set by | leaves to |
-//! | --- | --- | --- | --- |
-//! | [`AWAKE`] | queued or running | spawn; the green thread when it takes a wake-up | `NOTIFIED`, `PARKED`, `PARKED_IN_PLACE` |
-//! | [`NOTIFIED`] | queued or running, with a wake-up not yet taken | a waker | `AWAKE` |
-//! | [`PARKED`] | suspended; nobody holds the `Runnable` | its worker, after the switch | `NOTIFIED` |
-//! | [`PARKED_IN_PLACE`] | its worker's OS thread waits inside of it | the green thread | `NOTIFIED` |
+//! What happens on the home worker needs no atomics, as only its OS thread is concerned:
+//!
+//! | state | meaning | leaves to |
+//! | --- | --- | --- |
+//! | `Awake` | fresh, queued or running | `Notified`, `Parked`, `Ended` |
+//! | `Notified` | queued or running, with a wake-up not yet taken | `Awake`, `Ended` |
+//! | `Parked` | suspended; nobody holds the `Runnable` | `Notified` |
+//! | `Ended` | its body has returned | |
+//!
+//! A wake-up from another OS thread is a message: whoever sets the bit [`WOKEN`] in `remote`, where the home's number is, puts the task into its
+//! home's inbox, once; the home resets the bit and wakes the task as its own. While the bit is set further wake-ups have nothing to do. A
+//! task that has no home yet begins as `Notified`. One that has ended keeps the bit for ever, so that nobody looks for its home any
+//! more, which may be gone; if a message is under way at its end, it stays on its home's list until that has arrived.
 //!
 //! And apart from these, whether it has ended:
 //!
@@ -33,9 +39,8 @@
 //!
 //! # Memory ordering
 //!
-//! A waker's swap to `NOTIFIED` releases what it did before; the parked side's swap to `AWAKE` acquires it. The worker's change
-//! to `PARKED` releases the task's fields and home, and the waker's swap acquires them before it passes the `Runnable` on. The swap to
-//! `DONE` releases the result, which the joiner acquires, and acquires the joiner.
+//! Setting `WOKEN` releases what the waker did before, also if it was set already; the home acquires it when it resets the bit, or
+//! becomes the home. The swap to `DONE` releases the result, which the joiner acquires, and acquires the joiner.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -46,21 +51,32 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
+use super::Shared;
 use super::cell::{TaskRef, Vtable};
 use super::interrupt::{CANCEL, Cancelled, Local};
 use super::park::{self, Waiter};
 use super::started::Links;
 use super::worker::{self, Worker};
-use super::{Remote, Shared};
 use crate::coroutine::{Coroutine, CoroutineResult, Yielder};
 use crate::stack::DefaultStack;
 use crate::stack::overflow::Line;
 use crate::thread::{self, ThreadId};
 
-const AWAKE: u8 = 0;
-const NOTIFIED: u8 = 1;
-const PARKED: u8 = 2;
-const PARKED_IN_PLACE: u8 = 3;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Awake,
+    Notified,
+    Parked,
+    Ended,
+}
+
+/// Bit of `Task::remote`: a wake-up from another OS thread is on its way. Above it is the home's number plus one, or 0.
+const WOKEN: u32 = 1;
+
+/// The home that `remote` tells.
+fn home_in(remote: u32) -> Option<usize> {
+    (remote >> 1).checked_sub(1).map(|home| home as usize)
+}
 
 const RUNNING: u8 = 0;
 const JOINED: u8 = 1;
@@ -81,13 +97,13 @@ type TaskCoroutine = Coroutine<(), Suspension, ()>;
 pub(crate) struct Task {
     pub(super) references: AtomicUsize,
     pub(super) vtable: &'static Vtable,
-    state: AtomicU8,
+    state: Cell<State>,
     end: AtomicU8,
     /// Wishes of others that it stop: see `interrupt.rs`.
     pub(super) interrupts: AtomicU8,
     /// The token of `thread::park`, which is apart from `state` so that no wait inside of the library eats it.
     pub(crate) token: AtomicBool,
-    home: AtomicU32,
+    remote: AtomicU32,
     /// Link of the inbox that the task is in.
     pub(super) next: AtomicPtr<Task>,
     pub(crate) shared: &'static Shared,
@@ -152,11 +168,11 @@ impl Task {
         let header = |references, vtable| Task {
             references,
             vtable,
-            state: AtomicU8::new(AWAKE),
+            state: Cell::new(State::Awake),
             end: AtomicU8::new(RUNNING),
             interrupts: AtomicU8::new(0),
             token: AtomicBool::new(false),
-            home: AtomicU32::new(u32::MAX),
+            remote: AtomicU32::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
             shared,
             id: ThreadId::next(),
@@ -181,39 +197,68 @@ impl Task {
     /// Makes the current or the next park of this task return.
     #[inline]
     pub(crate) fn wake(&self) {
-        match self.state.swap(NOTIFIED, Ordering::AcqRel) {
-            PARKED => {
-                // SAFETY: this very swap took PARKED away.
-                let runnable = unsafe { Runnable::recover(NonNull::from(self)) };
-                runnable.schedule();
-            }
-            PARKED_IN_PLACE => self.home().reactor.notify(),
-            _ => {}
+        let home = home_in(self.remote.load(Ordering::Relaxed));
+        match (worker::current(), home) {
+            (Some(worker), Some(home)) if worker.is_at(self.shared, home) => self.wake_here(worker),
+            _ => self.wake_from_afar(),
         }
     }
 
-    /// The worker that has started it.
-    fn home(&self) -> &'static Remote {
-        &self.shared.workers[self.home.load(Ordering::Relaxed) as usize]
+    /// Wakes the task on its home's OS thread.
+    #[inline]
+    pub(super) fn wake_here(&self, home: &Worker) {
+        match self.state.get() {
+            State::Parked => {
+                self.state.set(State::Notified);
+                // SAFETY: parking has left a count behind, and PARKED has just ended.
+                let task = unsafe { TaskRef::from_raw(NonNull::from(self)) };
+                home.push_local(Runnable { task });
+            }
+            State::Awake => self.state.set(State::Notified),
+            State::Notified | State::Ended => {}
+        }
+    }
+
+    #[cold]
+    fn wake_from_afar(&self) {
+        let before = self.remote.fetch_or(WOKEN, Ordering::AcqRel);
+        if before & WOKEN != 0 {
+            return;
+        }
+        if let Some(home) = home_in(before) {
+            // It has not ended, nor will its home before the message has arrived; then it may, at once.
+            let remote = &self.shared.workers[home];
+            let reactor = remote.reactor.clone();
+            // SAFETY: whoever calls has it alive.
+            let message = unsafe { TaskRef::from_borrowed(NonNull::from(self)) };
+            remote.inbox.push(message);
+            reactor.notify();
+        }
+    }
+
+    /// Takes a message of [`wake_from_afar`](Task::wake_from_afar) in, on the home's OS thread.
+    pub(super) fn receive_wake(&self, home: &Worker) {
+        if self.state.get() == State::Ended {
+            home.note_finished(self);
+            return;
+        }
+        self.remote.fetch_and(!WOKEN, Ordering::AcqRel);
+        self.wake_here(home);
+    }
+
+    /// Returns whether it has never run, and so has no home.
+    pub(super) fn is_fresh(&self) -> bool {
+        home_in(self.remote.load(Ordering::Relaxed)).is_none()
     }
 
     /// Takes a pending wake-up, if there is one. For the running task itself.
     #[inline(always)]
     pub(super) fn take_notification(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == NOTIFIED
-            && self.state.swap(AWAKE, Ordering::Acquire) == NOTIFIED
-    }
-
-    /// Returns whether a wake-up is pending.
-    pub(super) fn is_notified(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == NOTIFIED
-    }
-
-    /// Lets wakers know that the worker's OS thread waits in this task; false if a wake-up was there first.
-    pub(super) fn begin_park_in_place(&self) -> bool {
-        self.state
-            .compare_exchange(AWAKE, PARKED_IN_PLACE, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+        let notified = self.state.get() == State::Notified;
+        if notified {
+            self.state.set(State::Awake);
+        }
+        notified
     }
 
     /// Switches to the worker, and returns when the worker resumes this task.
@@ -230,9 +275,7 @@ impl Task {
     /// Asks it to end: it unwinds at its next suspension, or ends without having run. May be called from any thread.
     pub(crate) fn cancel(&self) {
         self.interrupts.fetch_or(CANCEL, Ordering::Release);
-        if !self.is_done() {
-            self.wake();
-        }
+        self.wake();
     }
 
     /// Ends a green thread that could not get a stack, or was cancelled before it began. Runs on the worker's own stack.
@@ -349,45 +392,14 @@ pub(super) enum After {
 }
 
 impl Runnable {
-    /// Makes the right anew that was given up by parking, which has kept its count.
-    ///
-    /// # Safety
-    /// Called once for each time that the state is taken away from `PARKED`.
-    unsafe fn recover(task: NonNull<Task>) -> Runnable {
-        // SAFETY: parking left one count behind for each time the state became PARKED.
-        let task = unsafe { TaskRef::from_raw(task) };
+    /// The right to run a fresh green thread, from an inbox.
+    pub(super) fn placed(task: TaskRef) -> Runnable {
         Runnable { task }
     }
 
-    /// Queues it where it may run: a started one with its home worker.
-    fn schedule(self) {
-        let shared = self.task.shared;
-        let home = self.task.home.load(Ordering::Relaxed) as usize;
-        match worker::current() {
-            Some(worker) if worker.is_at(shared, home) => worker.push_local(self),
-            _ => {
-                let remote = &shared.workers[home];
-                remote.inbox.push(self);
-                remote.reactor.notify();
-            }
-        }
-    }
-
-    /// Turns it into a bare pointer, for the inbox.
-    pub(super) fn into_raw(self) -> *const Task {
-        self.task.into_raw().as_ptr()
-    }
-
-    /// Turns a pointer back that came from [`into_raw`](Runnable::into_raw).
-    ///
-    /// # Safety
-    /// Once for each pointer.
-    pub(super) unsafe fn from_raw(task: *const Task) -> Runnable {
-        // SAFETY: it came from a reference, and so is not null.
-        let task = unsafe { NonNull::new_unchecked(task.cast_mut()) };
-        // SAFETY: passed on.
-        let task = unsafe { TaskRef::from_raw(task) };
-        Runnable { task }
+    /// For an inbox.
+    pub(super) fn into_task(self) -> TaskRef {
+        self.task
     }
 
     /// Returns whether it has never run, so that it may run on any worker.
@@ -448,7 +460,10 @@ impl Runnable {
                 return false;
             }
         };
-        task.home.store(worker.index() as u32, Ordering::Relaxed);
+        let home = (worker.index() as u32 + 1) << 1;
+        if task.remote.swap(home, Ordering::AcqRel) & WOKEN != 0 {
+            task.state.set(State::Notified);
+        }
         let pointer = task.as_ptr();
         let body = move |yielder: &Yielder<(), Suspension>, ()| {
             // SAFETY: a count of the task is held for as long as its coroutine lives, by a `Runnable` or by having parked.
@@ -478,27 +493,23 @@ impl Runnable {
         }
     }
 
-    /// Makes the task wakeable, or finds that a wake-up has come between.
+    /// Makes the task wakeable. Nobody can have woken it since it has looked: its home was busy with it.
     #[inline(always)]
     fn park(self) -> After {
-        // Its count stays: only a waker that finds PARKED takes it over.
-        let task = self.task.into_raw();
-        // SAFETY: that count keeps the task alive.
-        let state = unsafe { &task.as_ref().state };
-        match state.compare_exchange(AWAKE, PARKED, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => After::Gone,
-            Err(_) => {
-                // SAFETY: the state did not become PARKED, so no waker takes the count over.
-                let task = unsafe { TaskRef::from_raw(task) };
-                After::Again(Runnable { task })
-            }
-        }
+        self.task.state.set(State::Parked);
+        // Its count stays, for the wake-up to take over.
+        self.task.into_raw();
+        After::Gone
     }
 
     fn finish(mut self, worker: &Worker) {
-        worker.note_finished(&self.task);
         if let Some(coroutine) = self.coroutine_mut().take() {
             drop(ManuallyDrop::into_inner(coroutine).into_stack());
+        }
+        self.task.state.set(State::Ended);
+        let before = self.task.remote.fetch_or(WOKEN, Ordering::AcqRel);
+        if before & WOKEN == 0 {
+            worker.note_finished(&self.task);
         }
     }
 }

@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
+use std::pin::pin;
 use std::process::abort;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use super::started::Started;
 use super::task::{After, Runnable, Suspension, Task};
 use super::timer::{Timer, Timers};
 use super::{ABANDONING, FreshQueue, Leftover, OPEN, Remote, Shared};
-use crate::reactor::{Events, Reactor};
+use crate::reactor::{Events, Reactor, sys};
 use crate::report;
 use crate::stack::overflow::{self, Line};
 
@@ -71,7 +72,7 @@ pub(crate) struct Worker {
     candidate: Cell<usize>,
     /// The phase of the runtime that it has noticed.
     phase: Cell<u8>,
-    timers: RefCell<Timers>,
+    timers: Timers<Task>,
     events: RefCell<Events>,
 }
 
@@ -157,7 +158,7 @@ impl Worker {
             started: Started::new(),
             candidate: Cell::new(0),
             phase: Cell::new(OPEN),
-            timers: RefCell::new(Timers::new()),
+            timers: Timers::new(),
             events: RefCell::new(Events::new()),
         }))
     }
@@ -170,19 +171,25 @@ impl Worker {
         if let Some(hook) = &shared.on_thread_start {
             hook();
         }
+        sys::wait_exactly();
         worker.run_here(|| false);
         if let Some(hook) = &shared.on_thread_stop {
             hook();
         }
         mem::forget(guard);
-        let clean = worker.has_ended();
+        let clean = worker.is_unused();
         let left = worker.leftovers();
         if clean {
             // SAFETY: it came from a box (`new`); its loop is over, and no green thread is left that could use it.
             drop(unsafe { Box::from_raw(ptr::from_ref(worker).cast_mut()) });
         }
-        // The last use of `shared`.
-        shared.worker_ended(index, left);
+        // SAFETY: this worker does nothing more.
+        unsafe { shared.worker_ended(index, left) };
+    }
+
+    /// Returns whether nothing can use it any more. A coroutine that has left its green thread may have a timer here.
+    pub(super) fn is_unused(&self) -> bool {
+        self.has_ended() && self.timers.is_empty()
     }
 
     /// Runs green threads on the calling OS thread until `done`, or until the runtime has ended and there are none.
@@ -214,10 +221,10 @@ impl Worker {
         // It has to wake up for the deadline.
         let alarm = || Instant::now() >= deadline;
         while !alarm() && !self.has_ended() {
-            self.timers.borrow_mut().set_alarm(Some(deadline));
+            self.timers.set_alarm(Some(deadline));
             self.run_here(alarm);
         }
-        self.timers.borrow_mut().set_alarm(None);
+        self.timers.set_alarm(None);
     }
 
     /// Returns whether it has nothing more to do in this phase of the runtime, having done what the phase asks for.
@@ -307,11 +314,11 @@ impl Worker {
 
     #[inline(always)]
     fn accept_inbox(&self) {
-        self.remote().inbox.take(|runnable| {
-            if runnable.is_fresh() {
-                self.accept_fresh(runnable);
+        self.remote().inbox.take(|task| {
+            if task.is_fresh() {
+                self.accept_fresh(Runnable::placed(task));
             } else {
-                self.push_local(runnable);
+                task.receive_wake(self);
             }
         });
     }
@@ -378,7 +385,7 @@ impl Worker {
                     || !self.remote().inbox.is_empty()
                     || self.shared.phase() != self.phase.get()
             },
-            || self.timers.borrow().until_next(),
+            || self.timers.until_next(Instant::now()),
             &mut self.events.borrow_mut(),
         );
         self.fire_timers();
@@ -395,22 +402,21 @@ impl Worker {
     }
 
     fn fire_timers(&self) {
-        if self.timers.borrow().is_empty() {
+        if self.timers.is_empty() {
             return;
         }
         let now = Instant::now();
-        loop {
-            // The borrow ends before the wake-up.
-            let due = self.timers.borrow_mut().pop_due(now);
-            match due {
-                Some(task) => {
-                    if task.local.has_limits() {
-                        task.interrupts.fetch_or(TIMEOUT, Ordering::Relaxed);
-                    }
-                    task.wake();
-                }
-                None => return,
+        // If more are due, they are at the next look; until then nobody sleeps for long.
+        for _ in 0..POLL_INTERVAL {
+            let Some(task) = self.timers.pop_due(now) else {
+                return;
+            };
+            // SAFETY: the timer was in a frame of `park_until` or `with_timer`, and the task is alive as long as those are.
+            let task = unsafe { task.as_ref() };
+            if task.local.has_limits() {
+                task.interrupts.fetch_or(TIMEOUT, Ordering::Relaxed);
             }
+            task.wake();
         }
     }
 
@@ -497,21 +503,20 @@ impl Worker {
 
     /// Like [`park`](Worker::park), until `deadline` at most.
     pub(crate) fn park_until(&self, task: &Task, deadline: Instant) {
-        self.with_timer(deadline, || self.park(task));
+        // Without a count: from here to the end of this function nothing can happen but that the green thread as a whole waits.
+        let timer = pin!(Timer::new(&self.timers, NonNull::from(task)));
+        timer.as_ref().arm(deadline);
+        self.park(task);
     }
 
     /// Runs `f` with a timer that wakes the green thread that calls at `deadline`, if `f` takes so long.
     pub(super) fn with_timer<R>(&self, deadline: Instant, f: impl FnOnce() -> R) -> R {
-        struct Armed<'a>(&'a Worker, Timer);
-        impl Drop for Armed<'_> {
-            fn drop(&mut self) {
-                self.0.timers.borrow_mut().cancel(self.1);
-            }
-        }
-        let timer = self
-            .current_task()
-            .map(|task| self.timers.borrow_mut().arm(deadline, task));
-        let _armed = timer.map(|timer| Armed(self, timer));
+        // With a count: `f` may suspend a coroutine that this frame is in, and which outlives the green thread.
+        let Some(task) = self.current_task() else {
+            return f();
+        };
+        let timer = pin!(Timer::new(&self.timers, NonNull::from(&*task)));
+        timer.as_ref().arm(deadline);
         f()
     }
 
@@ -520,17 +525,13 @@ impl Worker {
     /// thread of the same worker cannot.
     #[cold]
     fn park_in_place(&self, task: &Task) {
-        if !task.begin_park_in_place() {
-            task.take_notification();
-            return;
-        }
         let since = Instant::now();
         let mut silent = true;
         while !task.take_notification() {
             self.remote().reactor.sleep(
-                || task.is_notified() || !self.remote().inbox.is_empty(),
+                || !self.remote().inbox.is_empty(),
                 || {
-                    let next = self.timers.borrow().until_next();
+                    let next = self.timers.until_next(Instant::now());
                     let report = silent.then_some(LONG_IN_PLACE);
                     next.into_iter().chain(report).min()
                 },

@@ -104,10 +104,10 @@ impl Poller {
     pub(crate) fn wait(&self, events: &mut Events, timeout: Option<Duration>) {
         // Between the last `wait` and this one nobody reads the buffer, so a failure leaves it empty.
         events.len = 0;
-        let result = if is_zero_or_none(timeout) || !PRECISE.load(Ordering::Relaxed) {
-            self.wait_in_milliseconds(events, timeout)
-        } else {
-            self.wait_in_nanoseconds(events, timeout)
+        let result = match timeout {
+            None => self.wait_coarsely(events, -1),
+            Some(Duration::ZERO) => self.wait_coarsely(events, 0),
+            Some(timeout) => self.wait_finely(events, timeout.saturating_sub(slack(timeout))),
         };
         match result {
             Ok(count) => events.len = count,
@@ -116,15 +116,21 @@ impl Poller {
         }
     }
 
-    fn wait_in_milliseconds(
-        &self,
-        events: &mut Events,
-        timeout: Option<Duration>,
-    ) -> io::Result<usize> {
-        // Rounded up: a timer must not be looked at before it is due.
-        let timeout = timeout.map_or(-1, |timeout| {
-            c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)
-        });
+    fn wait_finely(&self, events: &mut Events, timeout: Duration) -> io::Result<usize> {
+        if PRECISE.load(Ordering::Relaxed) {
+            match self.wait_with_pwait2(events, timeout) {
+                // Linux before 5.11, or a filter that does not know the call.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                    PRECISE.store(false, Ordering::Relaxed);
+                }
+                result => return result,
+            }
+        }
+        self.wait_with_ppoll(events, timeout)
+    }
+
+    /// Waits for so many milliseconds; for ever, if that is negative.
+    fn wait_coarsely(&self, events: &mut Events, timeout: c_int) -> io::Result<usize> {
         let buffer = events.buffer.as_mut_ptr().cast();
         // SAFETY: the buffer has room for CAPACITY events.
         let count =
@@ -132,12 +138,7 @@ impl Poller {
         Ok(check(count)? as usize)
     }
 
-    fn wait_in_nanoseconds(
-        &self,
-        events: &mut Events,
-        timeout: Option<Duration>,
-    ) -> io::Result<usize> {
-        let timeout = timeout.unwrap_or_default();
+    fn wait_with_pwait2(&self, events: &mut Events, timeout: Duration) -> io::Result<usize> {
         let timespec = KernelTimespec {
             seconds: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             nanoseconds: timeout.subsec_nanos().into(),
@@ -154,18 +155,42 @@ impl Poller {
                 0_usize,
             )
         };
-        if count < 0
-            && matches!(
-                io::Error::last_os_error().raw_os_error(),
-                Some(libc::ENOSYS | libc::EPERM)
-            )
-        {
-            // Linux before 5.11, or a filter that does not know the call.
-            PRECISE.store(false, Ordering::Relaxed);
-            return self.wait_in_milliseconds(events, Some(timeout));
-        }
         Ok(check(count as c_int)? as usize)
     }
+
+    /// In two system calls, as `epoll_wait` takes whole milliseconds only.
+    fn wait_with_ppoll(&self, events: &mut Events, timeout: Duration) -> io::Result<usize> {
+        let timespec = libc::timespec {
+            tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+            tv_nsec: timeout.subsec_nanos() as _,
+        };
+        let mut poll = libc::pollfd {
+            fd: self.epoll.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one valid entry, a valid timespec, and no signal mask.
+        check(unsafe { libc::ppoll(&mut poll, 1, &timespec, ptr::null()) })?;
+        self.wait_coarsely(events, 0)
+    }
+}
+
+/// How much longer than `timeout` Linux lets a wait last, to wake up less often: a thousandth, 100 ms at most. A wait ends
+/// so much early, and who waits then waits again, for less. Not for microseconds, which another wake-up takes as well.
+fn slack(timeout: Duration) -> Duration {
+    const LONG: Duration = Duration::from_millis(5);
+    const MOST: Duration = Duration::from_millis(100);
+    if timeout < LONG {
+        return Duration::ZERO;
+    }
+    (timeout / 1000).min(MOST)
+}
+
+/// Has the waits of the calling OS thread last no longer than by their [`slack`]; by default Linux adds 50 us.
+pub(crate) fn wait_exactly() {
+    // SAFETY: no pointers. 1 ns; 0 would be the default. Threads that this one starts inherit it.
+    let result = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
+    debug_assert!(result == 0, "a thread may not set its own timer slack");
 }
 
 /// Whether `epoll_pwait2` works here.
@@ -176,10 +201,6 @@ static PRECISE: AtomicBool = AtomicBool::new(true);
 struct KernelTimespec {
     seconds: i64,
     nanoseconds: i64,
-}
-
-fn is_zero_or_none(timeout: Option<Duration>) -> bool {
-    timeout.is_none_or(|timeout| timeout.is_zero())
 }
 
 /// A buffer for events.
@@ -251,4 +272,60 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAdd
         .as_socket()
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     Ok((connection, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+    use std::time::Instant;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    type Wait = fn(&Poller, &mut Events, Duration) -> io::Result<usize>;
+
+    #[rstest]
+    #[case::pwait2(Poller::wait_with_pwait2)]
+    #[case::ppoll(Poller::wait_with_ppoll)]
+    fn a_wait_lasts_until_its_timeout_or_an_event(#[case] wait: Wait) {
+        let (poller, mut events) = (Poller::new().expect("epoll"), Events::new());
+        let (short, before) = (Duration::from_micros(1500), Instant::now());
+        assert_eq!(wait(&poller, &mut events, short).expect("no event"), 0);
+        assert!(before.elapsed() >= short);
+
+        for _ in 0..2 {
+            poller.notify();
+            let count = wait(&poller, &mut events, Duration::MAX);
+            assert_eq!(count.expect("a notification"), 1);
+        }
+
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a socket");
+        poller.add(socket.as_fd(), 7).expect("it is added");
+        let count = wait(&poller, &mut events, Duration::MAX).expect("it can be written to");
+        events.len = count;
+        assert!(
+            events
+                .iter()
+                .any(|event| event.token == 7 && event.writable)
+        );
+    }
+
+    #[rstest]
+    #[case::microseconds(Duration::from_micros(1500), 1)]
+    #[case::a_second(Duration::from_secs(1), 3)]
+    #[case::a_year(Duration::from_secs(86400 * 365), 6)]
+    fn a_long_wait_is_split_into_few(#[case] mut timeout: Duration, #[case] most: u32) {
+        let mut waits = 1;
+        while !slack(timeout).is_zero() {
+            // As late as Linux lets it be.
+            let wait = timeout - slack(timeout);
+            let late = (wait / 1000).min(Duration::from_millis(100));
+            assert!(wait + late <= timeout);
+            timeout = slack(timeout);
+            waits += 1;
+        }
+        assert!(waits <= most, "{waits}");
+    }
 }

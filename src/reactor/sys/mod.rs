@@ -5,16 +5,17 @@
 //! * `Poller::new()`, and `Poller::add(fd, token)`, `Poller::remove(raw fd)`: reports every change of an fd's readiness to read and to
 //!   write, as an edge, with its token; the state at the time of `add` counts as a change;
 //! * `Poller::wait(events, timeout)`: sleeps until there are events or a notification, at most for `timeout`, to the
-//!   nanosecond where the system can; `None` is for ever; interruptions by signals end it early;
+//!   nanosecond where the system can; `None` is for ever; interruptions by signals end it early, and it may end a long one early itself;
 //! * `Poller::notify()`: ends the current or the next `wait`; from any thread;
 //! * `Events`: a buffer, with `new`, `is_empty`, and `iter` over [`Event`]s, notifications left out;
+//! * `wait_exactly()`: has the calling OS thread's waits end when they should, as far as that can be had;
 //! * `wait_one(fd, direction)`: blocks the OS thread until one fd may be ready;
 //! * `accept(listener)`: accepts a connection that is non-blocking and closed on exec.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use epoll::{Events, Poller, accept, wait_one};
+pub(crate) use epoll::{Events, Poller, accept, wait_exactly, wait_one};
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!(

@@ -1,27 +1,35 @@
 //! Model of `runtime/task.rs`, `inbox.rs` and `Reactor::sleep`/`notify`, with the memory orderings as they are: one worker, one green
-//! thread that parks until its token comes, one thread that unparks it, one that wakes it for nothing.
+//! thread that parks until its token comes and then ends, one thread that unparks it, one that wakes it for nothing, perhaps after its end.
 #![cfg(loom)]
 #![allow(clippy::undocumented_unsafe_blocks, reason = "loom checks each access")]
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
+use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use loom::sync::{Arc, Notify};
 use loom::thread;
 
-const AWAKE: u8 = 0;
-const NOTIFIED: u8 = 1;
-const PARKED: u8 = 2;
-const PARKED_IN_PLACE: u8 = 3;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Awake,
+    Notified,
+    Parked,
+    Ended,
+}
+
+const WOKEN: u32 = 1;
+const HOME: u32 = 2;
 
 struct World {
-    state: AtomicU8,
+    remote: AtomicU32,
     token: AtomicBool,
-    home: AtomicUsize,
-    /// Touched by the holder of the `Runnable` only.
-    stage: UnsafeCell<u32>,
+    /// Touched on the home's OS thread only; before the start, by it as well here.
+    state: UnsafeCell<State>,
     /// Written before `unpark`, read after `park`.
     message: UnsafeCell<u32>,
-    /// The inbox: whether it holds the one `Runnable`.
+    /// The runtime, which ends when the task has ended; whoever puts something into the inbox uses it until then. (The rest of a wake-up
+    /// concerns the reactor, which is counted.)
+    runtime: UnsafeCell<&'static str>,
+    /// The inbox: whether it holds the task.
     inbox: AtomicBool,
     asleep: AtomicBool,
     eventfd: Notify,
@@ -31,24 +39,19 @@ struct World {
 unsafe impl Sync for World {}
 
 impl World {
+    /// `Task::wake_from_afar`.
     fn wake(&self) {
-        match self.state.swap(NOTIFIED, Ordering::AcqRel) {
-            PARKED => {
-                assert_eq!(self.home.load(Ordering::Relaxed), 7);
-                // The `Runnable` is ours, and so is the stage.
-                self.stage.with_mut(|stage| unsafe { *stage += 1 });
-                assert!(
-                    !self.inbox.swap(true, Ordering::SeqCst),
-                    "there is one Runnable"
-                );
-                self.notify();
-            }
-            PARKED_IN_PLACE => {
-                assert_eq!(self.home.load(Ordering::Relaxed), 7);
-                self.notify();
-            }
-            _ => {}
+        let before = self.remote.fetch_or(WOKEN, Ordering::AcqRel);
+        if before & WOKEN != 0 || before & HOME == 0 {
+            return;
         }
+        self.runtime
+            .with(|runtime| assert_eq!(unsafe { *runtime }, "alive"));
+        assert!(
+            !self.inbox.swap(true, Ordering::SeqCst),
+            "it is in the inbox once"
+        );
+        self.notify();
     }
 
     fn unpark(&self) {
@@ -74,45 +77,71 @@ impl World {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    fn take_notification(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == NOTIFIED
-            && self.state.swap(AWAKE, Ordering::Acquire) == NOTIFIED
+    fn state(&self) -> State {
+        self.state.with(|state| unsafe { *state })
     }
 
-    /// `Worker::park`, with the worker's side of the switch inlined: returns when the green thread would run again.
-    fn park(&self) {
+    fn set_state(&self, new: State) {
+        self.state.with_mut(|state| unsafe { *state = new });
+    }
+
+    /// `Runnable::start`.
+    fn start(&self) {
+        if self.remote.swap(HOME, Ordering::AcqRel) & WOKEN != 0 {
+            self.set_state(State::Notified);
+        }
+    }
+
+    fn take_notification(&self) -> bool {
+        let notified = self.state() == State::Notified;
+        if notified {
+            self.set_state(State::Awake);
+        }
+        notified
+    }
+
+    /// Empties the inbox; returns whether the task has ended and its last message has come.
+    fn accept_inbox(&self) -> bool {
+        if !self.inbox.load(Ordering::Relaxed) || !self.inbox.swap(false, Ordering::Acquire) {
+            return false;
+        }
+        match self.state() {
+            State::Ended => return true,
+            State::Awake | State::Parked => self.set_state(State::Notified),
+            State::Notified => {}
+        }
+        // In corde this comes first; nothing on this thread tells the difference.
+        self.remote.fetch_and(!WOKEN, Ordering::AcqRel);
+        false
+    }
+
+    /// `Worker::park` and the worker's loop: returns when the green thread would run again.
+    fn park(&self, in_place: bool) {
         if self.take_notification() {
             return;
         }
-        self.stage.with_mut(|stage| unsafe { *stage += 1 });
-        if self
-            .state
-            .compare_exchange(AWAKE, PARKED, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-        {
-            loop {
-                if self.inbox.load(Ordering::Relaxed) && self.inbox.swap(false, Ordering::Acquire) {
-                    break;
-                }
+        if !in_place {
+            self.set_state(State::Parked);
+        }
+        while self.state() != State::Notified {
+            self.accept_inbox();
+            if self.state() != State::Notified {
                 self.sleep(|| self.inbox.load(Ordering::SeqCst));
             }
         }
-        self.stage.with_mut(|stage| unsafe { *stage += 1 });
         self.take_notification();
     }
 
-    fn park_in_place(&self) {
-        if self
-            .state
-            .compare_exchange(AWAKE, PARKED_IN_PLACE, Ordering::AcqRel, Ordering::Relaxed)
-            .is_err()
-        {
-            self.take_notification();
-            return;
+    /// `Runnable::finish`, and the worker until it may end.
+    fn finish(&self) {
+        self.set_state(State::Ended);
+        if self.remote.fetch_or(WOKEN, Ordering::AcqRel) & WOKEN != 0 {
+            while !self.accept_inbox() {
+                self.sleep(|| self.inbox.load(Ordering::SeqCst));
+            }
         }
-        while !self.take_notification() {
-            self.sleep(|| self.state.load(Ordering::SeqCst) == NOTIFIED);
-        }
+        self.runtime
+            .with_mut(|runtime| unsafe { *runtime = "gone" });
     }
 }
 
@@ -121,11 +150,11 @@ fn model(in_place: bool, spurious: bool) {
     builder.preemption_bound = Some(3);
     builder.check(move || {
         let world = Arc::new(World {
-            state: AtomicU8::new(AWAKE),
+            remote: AtomicU32::new(0),
             token: AtomicBool::new(false),
-            home: AtomicUsize::new(usize::MAX),
-            stage: UnsafeCell::new(0),
+            state: UnsafeCell::new(State::Awake),
             message: UnsafeCell::new(0),
+            runtime: UnsafeCell::new("alive"),
             inbox: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             eventfd: Notify::new(),
@@ -139,17 +168,14 @@ fn model(in_place: bool, spurious: bool) {
             let other = world.clone();
             thread::spawn(move || other.wake())
         });
-        world.home.store(7, Ordering::Relaxed);
+        world.start();
         while !world.token.swap(false, Ordering::Acquire) {
-            if in_place {
-                world.park_in_place();
-            } else {
-                world.park();
-            }
+            world.park(in_place);
         }
         world
             .message
             .with(|message| assert_eq!(unsafe { *message }, 42));
+        world.finish();
         waker.join().unwrap();
         if let Some(other) = other {
             other.join().unwrap();
