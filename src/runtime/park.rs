@@ -124,6 +124,14 @@ fn strike_os_thread() -> Option<Instant> {
     interrupt::strike_os_thread()
 }
 
+/// Lets others run, if the calling green thread has run for long.
+#[inline(always)]
+pub(crate) fn yield_if_due() {
+    if let Some((worker, task)) = worker::current_green() {
+        worker.yield_if_due(task);
+    }
+}
+
 /// Lets others run: green threads of the same worker, or other OS threads.
 #[inline(always)]
 pub(crate) fn yield_now() {

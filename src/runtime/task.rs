@@ -212,7 +212,7 @@ impl Task {
                 self.state.set(State::Notified);
                 // SAFETY: parking has left a count behind, and PARKED has just ended.
                 let task = unsafe { TaskRef::from_raw(NonNull::from(self)) };
-                home.push_local(Runnable { task });
+                home.push_woken(Runnable { task });
             }
             State::Awake => self.state.set(State::Notified),
             State::Notified | State::Ended => {}

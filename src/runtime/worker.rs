@@ -3,7 +3,8 @@
 //! # What runs next
 //!
 //! Started green threads belong to the worker and wait in `local`, a plain queue. Fresh ones wait in `fresh`, from which idle
-//! workers steal. The worker takes from the two in turn, each in order of arrival, so neither starves the other. Whatever
+//! workers steal. The worker takes from the two in turn, each in order of arrival, so neither starves the other. The first one that
+//! the running one wakes goes before them, but not more than [`IN_A_ROW`] times in a row. Whatever
 //! wakes up elsewhere for this worker comes through its inbox, which is emptied before each choice. Every
 //! [`POLL_INTERVAL`] turns, or [`LATEST`] if they are long, it looks at timers and sockets, however much there is to run; with
 //! nothing to run it sleeps there.
@@ -44,6 +45,16 @@ const LONG_IN_PLACE: Duration = Duration::from_secs(5);
 /// system call (0.3 us and more), so that this many make a turn of 40 us and more.
 const TRIES: u32 = 128;
 
+/// Turns in a row that go to green threads which have just been woken, past those in the queues. Two that wake each other keep the cache
+/// warm for that long, and hold up the others for no longer.
+const IN_A_ROW: u32 = 16;
+
+/// Calls of `yield_if_due` between two looks at the clock.
+const UNTIMED: u32 = 32;
+
+/// How long a turn may be before `yield_if_due` ends it.
+const DUE: Duration = Duration::from_micros(100);
+
 /// Green threads that one worker may have more than another, and a quarter more besides, before fresh ones are placed there.
 const UNBALANCED: usize = 8;
 
@@ -56,12 +67,19 @@ pub(crate) struct Worker {
     remote: &'static Remote,
     fresh: FreshQueue,
     local: RefCell<VecDeque<Runnable>>,
+    /// One that the running green thread has woken, which comes next.
+    woken: Cell<Option<Runnable>>,
+    /// Turns that such ones have had in a row.
+    in_a_row: Cell<u32>,
     /// Whether the next choice begins with the fresh ones.
     fresh_first: Cell<bool>,
     turns: Cell<u32>,
     /// Turns between two looks around, and when the last one was.
     interval: Cell<u32>,
     looked: Cell<Instant>,
+    /// Calls of `yield_if_due` before the next look at the clock, and the turn that it looked at it in first, with the time.
+    untimed: Cell<u32>,
+    timed: Cell<(u32, Instant)>,
     /// Calls that the running green thread may still make without waiting in this turn.
     tries: Cell<u32>,
     /// The green thread that runs; null between two turns.
@@ -149,10 +167,14 @@ impl Worker {
             remote: &shared.workers[index],
             fresh,
             local: RefCell::new(VecDeque::new()),
+            woken: Cell::new(None),
+            in_a_row: Cell::new(0),
             fresh_first: Cell::new(false),
             turns: Cell::new(0),
             interval: Cell::new(POLL_INTERVAL),
             looked: Cell::new(Instant::now()),
+            untimed: Cell::new(UNTIMED),
+            timed: Cell::new((0, Instant::now())),
             tries: Cell::new(TRIES),
             current: Cell::new(ptr::null()),
             started: Started::new(),
@@ -244,11 +266,19 @@ impl Worker {
         }
     }
 
+    fn has_woken(&self) -> bool {
+        let woken = self.woken.take();
+        let has = woken.is_some();
+        self.woken.set(woken);
+        has
+    }
+
     /// Returns whether the runtime is ending, and nothing is left here to run.
     pub(super) fn has_ended(&self) -> bool {
         self.shared.is_closing()
             && self.started.is_empty()
             && self.local.borrow().is_empty()
+            && !self.has_woken()
             && self.remote().inbox.is_empty()
             && !self.shared.has_fresh()
     }
@@ -293,6 +323,9 @@ impl Worker {
     #[inline(always)]
     fn next(&self) -> Option<Runnable> {
         self.accept_inbox();
+        if let Some(woken) = self.take_woken() {
+            return Some(woken);
+        }
         let fresh_first = self.fresh_first.replace(!self.fresh_first.get());
         let started = || self.local.borrow_mut().pop_front();
         let own = if fresh_first {
@@ -300,7 +333,37 @@ impl Worker {
         } else {
             started().or_else(|| self.fresh.pop())
         };
+        // One that had to wait for the others to have their turn.
+        let own = own.or_else(|| self.woken.take());
         own.or_else(|| self.steal())
+    }
+
+    /// Takes the green thread that comes next, unless such ones have had all turns before this: then the others come first.
+    #[inline(always)]
+    fn take_woken(&self) -> Option<Runnable> {
+        let woken = self.woken.take()?;
+        let in_a_row = self.in_a_row.get() + 1;
+        if in_a_row > IN_A_ROW {
+            self.in_a_row.set(0);
+            self.woken.set(Some(woken));
+            return None;
+        }
+        self.in_a_row.set(in_a_row);
+        Some(woken)
+    }
+
+    /// Queues a started green thread that was woken here. The first one that the running green thread wakes comes next, as what it waited for is
+    /// in the cache; all others wait their turn.
+    #[inline(always)]
+    pub(super) fn push_woken(&self, woken: Runnable) {
+        if self.current.get().is_null() {
+            return self.push_local(woken);
+        }
+        if let Some(first) = self.woken.replace(Some(woken)) {
+            if let Some(later) = self.woken.replace(Some(first)) {
+                self.push_local(later);
+            }
+        }
     }
 
     fn steal(&self) -> Option<Runnable> {
@@ -546,6 +609,30 @@ impl Worker {
                     "green thread '{name}' waits while it unwinds from a panic, and holds up worker {worker}"
                 ));
             }
+        }
+    }
+
+    /// Yields if the turn has lasted long.
+    #[inline(always)]
+    pub(crate) fn yield_if_due(&self, task: &Task) {
+        let left = self.untimed.get();
+        if left > 0 {
+            self.untimed.set(left - 1);
+        } else {
+            self.look_at_clock(task);
+        }
+    }
+
+    #[cold]
+    fn look_at_clock(&self, task: &Task) {
+        self.untimed.set(UNTIMED);
+        let turn = self.remote.turn.load(Ordering::Relaxed);
+        let now = Instant::now();
+        let (timed, since) = self.timed.get();
+        if timed != turn {
+            self.timed.set((turn, now));
+        } else if now.duration_since(since) >= DUE {
+            self.yield_now(task);
         }
     }
 

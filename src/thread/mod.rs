@@ -597,6 +597,29 @@ pub fn yield_now() {
     park::yield_now();
 }
 
+/// Lets the other green threads of the worker run, if the calling one has had it for long (a tenth of a millisecond or so); costs little
+/// otherwise.
+///
+/// For the loops of long computations. On an OS thread that runs no green thread it does nothing.
+///
+/// # Examples
+///
+/// ```
+/// let sum = corde::thread::spawn(|| {
+///     let mut sum = 0_u64;
+///     for number in 0..1_000_000 {
+///         sum += number;
+///         corde::thread::yield_if_due();
+///     }
+///     sum
+/// });
+/// assert_eq!(sum.join().unwrap(), 499_999_500_000);
+/// ```
+#[inline(always)]
+pub fn yield_if_due() {
+    park::yield_if_due();
+}
+
 /// Ends the process if waiting for a green thread that borrows panics.
 struct AbortIfPanic;
 
