@@ -15,6 +15,7 @@
 //! | `park.rs` | suspending and waking, from green threads and OS threads alike |
 //! | `inbox.rs` | green threads that other threads have woken |
 //! | `idle.rs` | which workers sleep, and whom to wake when there is something to steal |
+//! | `chaos.rs` | disorder on purpose, for stress tests |
 //! | `forked.rs` | noticing that the process is a fork, without its workers |
 //! | `started.rs` | the green threads of a worker that have begun and not ended |
 //! | `timer.rs` | green threads that wait for a moment |
@@ -23,6 +24,7 @@
 
 mod builder;
 pub(crate) mod cell;
+mod chaos;
 mod forked;
 mod handle;
 mod idle;

@@ -22,6 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::cell::TaskRef;
+use super::chaos;
 use super::interrupt::{self, TIMEOUT};
 use super::started::Started;
 use super::task::{After, Runnable, Suspension, Task};
@@ -323,6 +324,9 @@ impl Worker {
     #[inline(always)]
     fn next(&self) -> Option<Runnable> {
         self.accept_inbox();
+        if chaos::once_in(8) {
+            self.disturb();
+        }
         if let Some(woken) = self.take_woken() {
             return Some(woken);
         }
@@ -336,6 +340,23 @@ impl Worker {
         // One that had to wait for the others to have their turn.
         let own = own.or_else(|| self.woken.take());
         own.or_else(|| self.steal())
+    }
+
+    /// Brings the queues into another order than they would have, and looks around earlier.
+    #[cold]
+    fn disturb(&self) {
+        if let Some(stolen) = self.steal() {
+            self.push_fresh(stolen);
+        }
+        if let Some(woken) = self.woken.take() {
+            self.push_local(woken);
+        }
+        let mut local = self.local.borrow_mut();
+        if local.len() > 1 {
+            local.rotate_left(1);
+        }
+        drop(local);
+        self.look_around();
     }
 
     /// Takes the green thread that comes next, unless such ones have had all turns before this: then the others come first.
@@ -500,14 +521,14 @@ impl Worker {
             return None;
         }
         let own = self.started.len() + self.fresh.len();
-        if own < UNBALANCED {
+        if own < UNBALANCED && !chaos::once_in(4) {
             return None;
         }
         let offset = self.candidate.get() % (count - 1) + 1;
         self.candidate.set(offset);
         let other = &self.shared.workers[(self.index + offset) % count];
         let load = other.load();
-        (own >= load + load / 4 + UNBALANCED).then_some(&**other)
+        (own >= load + load / 4 + UNBALANCED || chaos::once_in(4)).then_some(&**other)
     }
 
     /// Queues a fresh green thread.
@@ -550,6 +571,14 @@ impl Worker {
         }
         if thread::panicking() {
             return self.park_in_place(task);
+        }
+        if chaos::once_in(4) {
+            // A wake-up may come between the look at the condition and the wait.
+            // SAFETY: `task` is the green thread that calls.
+            unsafe { task.suspend(Suspension::Yield) };
+            if task.take_notification() {
+                return;
+            }
         }
         // SAFETY: `task` is the green thread that calls.
         unsafe { task.suspend(Suspension::Park) };
