@@ -27,10 +27,12 @@
 //! | you look for | read |
 //! | --- | --- |
 //! | starting: [`run`], [`go!`](go) | `thread/mod.rs`, `macros.rs` |
-//! | green threads and their handles | [`thread`] |
+//! | green threads and their handles, cancelling them | [`thread`] |
+//! | timeouts, intervals | [`time`] |
+//! | a runtime with settings of its own, or with an end | [`runtime`] |
 //! | sockets | [`net`] |
 //! | who waits for a socket, and epoll | `reactor/` |
-//! | what runs next; parking and waking | `runtime/`, and the README there |
+//! | what runs next; parking, waking, interrupting | `runtime/`, and the README there |
 //! | generators and other coroutines, without the scheduler | [`coroutine`] |
 //! | stacks: sizes, guards, overflow | [`stack`] |
 //! | the switch | `arch/`, `asm/` |
