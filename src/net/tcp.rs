@@ -261,12 +261,13 @@ impl Read for TcpStream {
 impl Read for &TcpStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.source
-            .retry(Direction::Read, |mut stream| stream.read(buf))
+            .read_stream(buf.len(), |mut stream| stream.read(buf))
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let wanted = bufs.iter().map(|buf| buf.len()).sum();
         self.source
-            .retry(Direction::Read, |mut stream| stream.read_vectored(bufs))
+            .read_stream(wanted, |mut stream| stream.read_vectored(bufs))
     }
 }
 

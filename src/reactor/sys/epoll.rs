@@ -76,7 +76,8 @@ impl Poller {
     }
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+        let interest =
+            libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
         self.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), interest, token).map_err(|error| match error.raw_os_error() {
             Some(libc::ENOSPC) => io::Error::new(
                 error.kind(),
@@ -230,10 +231,12 @@ impl Events {
             .map(|event| {
                 let bits = event.events as c_int;
                 let broken = bits & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
+                let exceptional = broken || bits & (libc::EPOLLRDHUP | libc::EPOLLPRI) != 0;
                 Event {
                     token: event.u64,
-                    readable: broken || bits & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
+                    readable: exceptional || bits & libc::EPOLLIN != 0,
                     writable: broken || bits & libc::EPOLLOUT != 0,
+                    exceptional,
                 }
             })
     }

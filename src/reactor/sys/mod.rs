@@ -27,4 +27,6 @@ pub(crate) struct Event {
     pub(crate) token: u64,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
+    /// Something happened that a reader may still have to learn of after it has read all data: the end, an error, urgent data.
+    pub(crate) exceptional: bool,
 }
