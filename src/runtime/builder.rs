@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
+use super::blocking::KEEP_ALIVE;
 use super::handle::Runtime;
 use super::local::LocalRuntime;
 use super::worker::Worker;
@@ -30,8 +32,10 @@ pub(super) type Hook = Arc<dyn Fn() + Send + Sync>;
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     workers: Option<usize>,
-    thread_name: String,
+    pub(super) thread_name: String,
     pin: bool,
+    pub(super) max_blocking_threads: Option<usize>,
+    pub(super) blocking_keep_alive: Duration,
     pub(super) stack_size: Option<usize>,
     pub(super) on_thread_start: Option<Hook>,
     pub(super) on_thread_stop: Option<Hook>,
@@ -43,6 +47,8 @@ impl Default for Builder {
             workers: None,
             thread_name: "corde-worker".into(),
             pin: false,
+            max_blocking_threads: None,
+            blocking_keep_alive: KEEP_ALIVE,
             stack_size: None,
             on_thread_start: None,
             on_thread_stop: None,
@@ -83,6 +89,20 @@ impl Builder {
     /// Does nothing on systems other than Linux.
     pub fn pin_workers(mut self, pin: bool) -> Builder {
         self.pin = pin;
+        self
+    }
+
+    /// Sets how many OS threads there are at most for [`blocking`](crate::thread::blocking) and
+    /// [`spawn_blocking`](crate::thread::spawn_blocking); 1 at least. They are started when they are needed; when all of them are busy, closures
+    /// wait. If it is not set, it is `CORDE_BLOCKING_THREADS` in the environment, or else 512.
+    pub fn max_blocking_threads(mut self, limit: usize) -> Builder {
+        self.max_blocking_threads = Some(limit);
+        self
+    }
+
+    /// Sets how long an OS thread for blocking closures waits for the next one before it ends. If it is not set, it is 10 seconds.
+    pub fn blocking_keep_alive(mut self, duration: Duration) -> Builder {
+        self.blocking_keep_alive = duration;
         self
     }
 
@@ -192,6 +212,8 @@ impl fmt::Debug for Builder {
             .field("thread_name", &self.thread_name)
             .field("pin_workers", &self.pin)
             .field("stack_size", &self.stack_size)
+            .field("max_blocking_threads", &self.max_blocking_threads)
+            .field("blocking_keep_alive", &self.blocking_keep_alive)
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::builder::Builder;
 use super::task::Task;
 use super::{ABANDONING, CLOSING, Shared, worker};
-use crate::thread::{self, JoinHandle, ThreadId};
+use crate::thread::{self, BlockingHandle, JoinHandle, ThreadId};
 
 /// How long a runtime that is dropped waits for its green threads.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -76,6 +76,15 @@ impl Runtime {
         T: Send + 'static,
     {
         self.handle.spawn(f)
+    }
+
+    /// Runs `f` on an OS thread of this runtime for blocking closures; as [`thread::spawn_blocking`](crate::thread::spawn_blocking).
+    pub fn spawn_blocking<F, T>(&self, f: F) -> BlockingHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.handle.spawn_blocking(f)
     }
 
     /// Runs `f` as a green thread of this runtime, and blocks the calling thread until it has ended. `f` may borrow from the caller.
@@ -180,6 +189,16 @@ impl Handle {
         thread::spawn_in(self.owner.shared, f)
     }
 
+    /// Runs `f` on an OS thread of the runtime for blocking closures; as [`thread::spawn_blocking`](crate::thread::spawn_blocking). If the
+    /// runtime has been shut down, `f` is dropped without having run.
+    pub fn spawn_blocking<F, T>(&self, f: F) -> BlockingHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        thread::spawn_blocking_in(&self.owner.shared.blocking, f)
+    }
+
     /// As [`Runtime::block_on`].
     ///
     /// # Panics
@@ -222,9 +241,10 @@ impl Owner {
             shared.advance(ABANDONING);
             shared.wait_for_workers(Instant::now() + LAST_WAIT);
         }
-        ShutdownReport {
-            left: shared.left_behind(),
-        }
+        let blocking = shared.blocking.wait_until_ended(deadline);
+        let mut left = shared.left_behind();
+        left.extend((0..blocking).map(|_| Leftover::running()));
+        ShutdownReport { left }
     }
 }
 

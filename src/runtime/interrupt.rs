@@ -104,6 +104,10 @@ impl Local {
         here.map(|limit| limit.deadline).min()
     }
 
+    fn is_over(&self) -> bool {
+        self.earliest().is_some_and(|end| end <= Instant::now())
+    }
+
     /// Unwinds to the outermost limit that is over, if one is.
     fn strike_limit(&self) {
         let masks = self.masks.get();
@@ -136,6 +140,13 @@ fn with_local<R>(f: impl FnOnce(&Local) -> R) -> R {
     }
 }
 
+/// Returns whether an interrupt would strike if `task`, which is the green thread that calls, waited now.
+pub(super) fn is_due(task: &Task) -> bool {
+    let local = &task.local;
+    let cancelled = task.is_cancelled() && local.masks.get() == 0;
+    (cancelled || local.is_over()) && !thread::panicking()
+}
+
 /// Called by a green thread that is about to wait, if it has interrupts.
 #[cold]
 #[inline(never)]
@@ -151,6 +162,10 @@ pub(super) fn strike(task: &Task) {
     }
     // First reset, then look: another timer may fire only after this, as it does so on this OS thread.
     task.interrupts.fetch_and(!TIMEOUT, Ordering::Relaxed);
+    if local.limits().any(|limit| limit.deadline <= Instant::now()) {
+        // It stays wished for until its `limited` ends, though it is masked here, or the unwind is caught on the way.
+        task.interrupts.fetch_or(TIMEOUT, Ordering::Relaxed);
+    }
     local.strike_limit();
 }
 

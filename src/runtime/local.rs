@@ -16,7 +16,7 @@ use super::{CLOSING, Shared};
 /// How long a runtime that is dropped goes on running its green threads.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A runtime that starts no OS thread: its green threads run on the thread that [blocks on](LocalRuntime::block_on) it, and meanwhile only.
+/// A runtime that starts no OS thread, but for blocking closures: its green threads run on the thread that [blocks on](LocalRuntime::block_on) it, and meanwhile only.
 ///
 /// For tests, command line tools, and programs that have their own idea of threads. What is handed to `block_on` need not be `Send`; nor what
 /// [`spawn_local`](crate::thread::spawn_local) gets.
@@ -110,6 +110,7 @@ impl Drop for LocalRuntime {
         shared.advance(CLOSING);
         let deadline = Instant::now() + PATIENCE;
         self.worker.run_here_until_ended(deadline);
+        shared.blocking.wait_until_ended(deadline);
         let clean = self.worker.is_unused();
         let left = self.worker.leftovers();
         if clean {

@@ -10,6 +10,7 @@
 //! | `builder.rs`, `handle.rs`, `local.rs` | what users see: settings; runtimes with workers; one on the calling thread |
 //! | `worker.rs` | a worker's loop: what runs next, when to look at the reactor, when to sleep |
 //! | `task.rs` | a green thread: its states, its body, its coroutine |
+//! | `blocking.rs`, `job.rs` | OS threads for closures that block, and what they are given |
 //! | `cell.rs` | the memory of a green thread: header, closure, result |
 //! | `interrupt.rs` | cancellation and time limits: unwinding out of a wait |
 //! | `park.rs` | suspending and waking, from green threads and OS threads alike |
@@ -22,6 +23,7 @@
 //!
 //! `README.md` beside this file tells the protocols and why they lose no wake-up.
 
+pub(crate) mod blocking;
 mod builder;
 pub(crate) mod cell;
 mod chaos;
@@ -30,6 +32,7 @@ mod handle;
 mod idle;
 mod inbox;
 pub(crate) mod interrupt;
+mod job;
 mod local;
 pub(crate) mod park;
 mod started;
@@ -51,6 +54,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::reactor::Reactor;
 use crate::stack::{self, overflow};
+use blocking::Pool;
 pub use builder::Builder;
 use builder::Hook;
 pub use handle::{Handle, Leftover, Runtime, ShutdownReport};
@@ -76,6 +80,8 @@ pub(crate) struct Shared {
     ended: Condvar,
     /// Size in bytes of the stacks of green threads that ask for none.
     pub(crate) stack_size: usize,
+    /// Its OS threads for what blocks.
+    pub(crate) blocking: Arc<Pool>,
     on_thread_start: Option<Hook>,
     on_thread_stop: Option<Hook>,
 }
@@ -207,6 +213,7 @@ impl Shared {
             Some(size) => stack::rounded_size(size)?,
             None => stack::rounded_size(default_stack_size()?)?,
         };
+        let blocking = Pool::new(settings)?;
         let mut queues = Vec::with_capacity(count);
         let mut remotes = Vec::with_capacity(count);
         for _ in 0..count {
@@ -234,6 +241,7 @@ impl Shared {
             ending: Mutex::default(),
             ended: Condvar::new(),
             stack_size,
+            blocking,
             on_thread_start: settings.on_thread_start.clone(),
             on_thread_stop: settings.on_thread_stop.clone(),
         }));
@@ -281,6 +289,7 @@ impl Shared {
         for remote in &self.workers {
             remote.reactor.notify();
         }
+        self.blocking.close();
     }
 
     /// Waits until all workers have ended; false if `deadline` comes first.

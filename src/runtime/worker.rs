@@ -468,6 +468,8 @@ impl Worker {
                 self.shared.has_fresh()
                     || !self.remote().inbox.is_empty()
                     || self.shared.phase() != self.phase.get()
+                    // What a new phase has cancelled.
+                    || !self.local.borrow().is_empty()
             },
             || self.timers.until_next(Instant::now()),
             &mut self.events.borrow_mut(),

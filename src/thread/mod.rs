@@ -26,6 +26,8 @@
 //! * A green thread that blocks while it unwinds from a panic (a destructor that does I/O) blocks its worker for that time,
 //!   because std counts panics by OS thread.
 
+mod blocking;
+
 use std::any::Any;
 use std::fmt;
 use std::io;
@@ -46,6 +48,8 @@ use crate::runtime::{self, Shared, interrupt, worker};
 use crate::stack;
 
 pub use crate::runtime::interrupt::Cancelled;
+pub(crate) use blocking::spawn_blocking_in;
+pub use blocking::{BlockingHandle, blocking, spawn_blocking};
 pub use std::thread::{available_parallelism, panicking};
 
 /// What a green thread ended with: its value, or the payload of its panic.
