@@ -90,7 +90,6 @@ fn load(server: &'static str, connections: usize) -> Sampler {
     // The server's process inherits the affinity and then sets its own.
     system::pin([LOAD_PROCESSOR]);
     let mut load = Load::start(server, connections).expect("a server can be started");
-    load.sample().expect("the server answers");
     whole(move || load.sample().expect("the server answers"))
 }
 

@@ -6,10 +6,14 @@
 //! so that a machine that drifts does so under all of them; ratios are taken round by round for the same reason.
 //! Where already a first sample leaves something behind, or where memory does not suffice for all peers at once, a process
 //! takes one sample and ends before the next one begins.
+//!
+//! A peer in another language is a program of its own that speaks the same: the child sets its affinity and becomes that program.
 
 use std::env;
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -59,7 +63,7 @@ pub(crate) fn per_operation_in(
     Sampler::PerOperation { rounds, batch, run }
 }
 
-/// Measures whatever the metrics of the row are.
+/// Measures whatever the metrics of the row are. If the row is not [fresh](Row::fresh), the first sample of a process does not count.
 pub(crate) fn whole(sample: impl FnMut() -> Vec<f64> + 'static) -> Sampler {
     Sampler::Whole(Box::new(sample))
 }
@@ -100,11 +104,16 @@ impl Metric {
     }
 }
 
+/// A metric that is the smaller the better.
+pub(crate) const fn cost(unit: &'static str) -> Metric {
+    Metric {
+        unit,
+        more_is_better: false,
+    }
+}
+
 /// The metric of most rows.
-pub(crate) const NANOSECONDS: &[Metric] = &[Metric {
-    unit: "ns",
-    more_is_better: false,
-}];
+pub(crate) const NANOSECONDS: &[Metric] = &[cost("ns")];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -118,7 +127,15 @@ enum Kind {
 struct Contender {
     name: &'static str,
     kind: Kind,
-    prepare: Box<dyn Fn() -> Sampler>,
+    by: By,
+}
+
+/// Who takes a contender's samples.
+enum By {
+    /// The child, by what this makes.
+    Prepared(Box<dyn Fn() -> Sampler>),
+    /// A program, which is told the row as its argument.
+    Program(PathBuf),
 }
 
 /// One thing that is measured, for several peers.
@@ -130,6 +147,8 @@ pub(crate) struct Row {
     fresh: bool,
     needs: fn() -> Result<(), &'static str>,
     contenders: Vec<Contender>,
+    /// Whether there is to be a Go peer but no program for it.
+    lacks_go: bool,
 }
 
 /// How many samples a generation of processes takes.
@@ -149,6 +168,7 @@ impl Row {
             fresh: false,
             needs: || Ok(()),
             contenders: Vec::new(),
+            lacks_go: false,
         }
     }
 
@@ -194,6 +214,19 @@ impl Row {
         self.contender(name, Kind::Bound, prepare)
     }
 
+    /// Adds the row of that name in `../go/main.go` as a peer, if `../go/prepare` has built it.
+    pub(crate) fn go(mut self) -> Row {
+        match go_program() {
+            Some(program) => self.contenders.push(Contender {
+                name: "go",
+                kind: Kind::Peer,
+                by: By::Program(program),
+            }),
+            None => self.lacks_go = true,
+        }
+        self
+    }
+
     fn contender(
         mut self,
         name: &'static str,
@@ -203,7 +236,7 @@ impl Row {
         self.contenders.push(Contender {
             name,
             kind,
-            prepare: Box::new(prepare),
+            by: By::Prepared(Box::new(prepare)),
         });
         self
     }
@@ -211,6 +244,13 @@ impl Row {
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
+}
+
+/// The peer in Go: `../go/prepare` puts it into Cargo's target folder, where this program is, too.
+fn go_program() -> Option<PathBuf> {
+    let own = env::current_exe().ok()?;
+    let target = own.parent()?.parent()?;
+    Some(target.join("go/peer")).filter(|program| program.exists())
 }
 
 /// Runs `f` and returns how long it took.
@@ -222,7 +262,17 @@ pub(crate) fn timed(f: impl FnOnce()) -> Duration {
 
 /// The main function of a peer's process: prepares, and takes a sample for each line on the standard input.
 pub(crate) fn serve_samples(rows: &[Row], row: &str, peer: &str) -> Result<(), Box<dyn Error>> {
-    let mut sample = prepare(rows, row, peer)?.calibrated();
+    let (row, contender) = find(rows, row, peer)?;
+    system::pin(0..row.workers);
+    let mut sample = match &contender.by {
+        By::Prepared(prepare) => prepare().calibrated(),
+        By::Program(program) => {
+            let mut program = Command::new(program);
+            let program = program.env("GOMAXPROCS", row.workers.to_string());
+            // It returns only if it fails.
+            return Err(program.arg(&row.name).exec().into());
+        }
+    };
     println!("ready");
     for line in io::stdin().lines() {
         line?;
@@ -240,7 +290,12 @@ pub(crate) fn count(
     rounds: &str,
 ) -> Result<(), Box<dyn Error>> {
     let rounds: usize = rounds.parse()?;
-    match prepare(rows, row, peer)? {
+    let (row, contender) = find(rows, row, peer)?;
+    system::pin(0..row.workers);
+    let By::Prepared(prepare) = &contender.by else {
+        return Err("this peer is another program".into());
+    };
+    match prepare() {
         Sampler::PerOperation { mut run, .. } => {
             run(rounds);
             Ok(())
@@ -249,14 +304,16 @@ pub(crate) fn count(
     }
 }
 
-/// Makes this process the peer of a row.
-fn prepare(rows: &[Row], row: &str, peer: &str) -> Result<Sampler, Box<dyn Error>> {
+/// Finds a peer of a row.
+fn find<'a>(
+    rows: &'a [Row],
+    row: &str,
+    peer: &str,
+) -> Result<(&'a Row, &'a Contender), Box<dyn Error>> {
     let row = rows.iter().find(|known| known.name == row);
     let row = row.ok_or("there is no such row")?;
     let contender = row.contenders.iter().find(|known| known.name == peer);
-    let contender = contender.ok_or("there is no such peer")?;
-    system::pin(0..row.workers);
-    Ok((contender.prepare)())
+    Ok((row, contender.ok_or("there is no such peer")?))
 }
 
 /// A peer's process.
@@ -354,6 +411,9 @@ pub(crate) fn compare(rows: &[Row], quick: bool) -> Result<(), Box<dyn Error>> {
             });
             let columns: Vec<_> = columns.collect();
             print_row(row, metric, &columns);
+            if row.lacks_go && place == 0 {
+                println!("  without go: benches/go/prepare has not built it\n");
+            }
             summary += &summary_line(row, metric, &columns);
         }
     }
@@ -383,6 +443,10 @@ fn measure(row: &Row, rounds: usize) -> Result<Results<'_>, Box<dyn Error>> {
         }
         let processes = row.contenders.iter().map(|c| Process::start(row, c));
         let mut processes = processes.collect::<Result<Vec<_>, _>>()?;
+        // A first sample does not count: it finds neither stacks nor pages nor caches as they are from then on.
+        for process in &mut processes {
+            process.sample()?;
+        }
         for place in (0..rounds).flat_map(turns) {
             results[place].1.push(processes[place].sample()?);
         }
@@ -402,7 +466,11 @@ fn print_row(row: &Row, metric: &Metric, columns: &[Column<'_>]) {
             column.contender.name,
             short(median),
             short(best.unwrap_or(f64::NAN)),
-            (high - low) / median * 100.0
+            if median == 0.0 {
+                0.0
+            } else {
+                (high - low) / median * 100.0
+            }
         );
     }
     println!();
@@ -418,7 +486,7 @@ fn summary_line(row: &Row, metric: &Metric, columns: &[Column<'_>]) -> String {
         (Some(corde), Some(peer)) => {
             let pairs = corde.samples.iter().zip(&peer.samples);
             pairs
-                .map(|(&a, &b)| metric.cost(a) / metric.cost(b))
+                .map(|(&a, &b)| ratio(metric.cost(a), metric.cost(b)))
                 .collect()
         }
         _ => vec![f64::NAN],
@@ -439,9 +507,15 @@ fn summary_line(row: &Row, metric: &Metric, columns: &[Column<'_>]) -> String {
     )
 }
 
+/// What corde costs relative to a peer. Where neither costs anything they are equal.
+fn ratio(corde: f64, peer: f64) -> f64 {
+    if corde == peer { 1.0 } else { corde / peer }
+}
+
 /// Three digits or so, which is more than the spread leaves.
 fn short(value: f64) -> String {
     match value {
+        0.0 => "0".into(),
         ..0.1 => format!("{value:.4}"),
         ..10.0 => format!("{value:.2}"),
         ..100.0 => format!("{value:.1}"),

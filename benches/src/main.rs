@@ -4,8 +4,10 @@
 //! | --- | --- |
 //! | `main.rs` | the arguments |
 //! | `harness.rs` | rows, peers in processes of their own, interleaved samples, medians |
-//! | `system.rs` | processor affinity, memory |
-//! | `switch/` `spawn.rs` `echo.rs` | what is measured, a folder or a file for a layer |
+//! | `system.rs` | processor affinity, processor time, memory |
+//! | `peers.rs` | starting the runtimes of the peers |
+//! | `switch/` `spawn/` `time/` `workers/` `echo.rs` | what is measured, a folder or a file for a layer |
+//! | `../go/` | the peer in Go, a program of its own |
 //!
 //! Inside of those, a module for a peer, with the same functions in each.
 
@@ -16,9 +18,12 @@
 
 mod echo;
 mod harness;
+mod peers;
 mod spawn;
 mod switch;
 mod system;
+mod time;
+mod workers;
 
 use std::env;
 use std::error::Error;
@@ -28,13 +33,15 @@ use harness::Row;
 
 const USAGE: &str = "usage: corde-benches [--quick] [--list] [FILTER...]
 
-  --quick   fewer samples: all rows in two or three minutes, if the machine is idle
+  --quick   fewer samples: all rows in five or six minutes, if the machine is idle
   --list    print the names of the rows
   FILTER    measure only the rows whose name contains one of these";
 
 fn rows() -> Vec<Row> {
     let mut rows = switch::rows();
     rows.extend(spawn::rows());
+    rows.extend(time::rows());
+    rows.extend(workers::rows());
     rows.extend(echo::rows());
     rows
 }
@@ -73,4 +80,19 @@ fn compare(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     harness::compare(&rows, options.contains(&"--quick"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peer_in_go_knows_its_rows() {
+        const GO: &str = include_str!("../go/main.go");
+        let layers = [spawn::rows(), time::rows(), workers::rows()];
+        for row in layers.iter().flatten() {
+            let name = row.name().trim_end_matches("_w2");
+            assert!(GO.contains(&format!("\"{name}\":")), "{name}");
+        }
+    }
 }

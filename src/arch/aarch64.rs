@@ -176,3 +176,13 @@ pub(crate) fn stack_pointer() -> usize {
     unsafe { asm!("mov {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
     pointer
 }
+
+/// Has the processor fetch the cache line with this address, if it is mapped.
+#[cfg(feature = "runtime")]
+#[inline(always)]
+pub(crate) fn prefetch<T>(address: *const T) {
+    // SAFETY: a hint, which never faults.
+    unsafe {
+        asm!("prfm pldl1keep, [{}]", in(reg) address, options(nostack, readonly, preserves_flags))
+    };
+}

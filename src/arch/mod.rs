@@ -9,6 +9,7 @@
 //! * [`suspend`]`(root, word)`: goes back to the latest resumer, and returns the word and the signal of the next resume;
 //! * [`finish`]`(resumer, word, signal)`: goes back for good;
 //! * [`FloatEnvironment`]: the floating-point control words, to be exchanged on request;
+//! * `prefetch(address)`: has a cache line fetched;
 //! * [`stack_pointer`]`()`: tells how far down the stack the caller is.
 //!
 //! `resume` and `suspend` are inlined into their callers: a function boundary between them and the code they switch
@@ -37,6 +38,8 @@ use std::cell::Cell;
 use std::mem::{MaybeUninit, offset_of};
 use std::ptr;
 
+#[cfg(feature = "runtime")]
+pub(crate) use imp::prefetch;
 pub(crate) use imp::{FloatEnvironment, finish, prepare, prepared, resume, stack_pointer, suspend};
 
 /// Where a side that does not run has left its registers: all that is kept of it. Null stands for a coroutine that has finished.

@@ -374,6 +374,14 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         left
     }
 
+    /// Has the processor fetch what a resume touches, of one that is resumed soon.
+    #[cfg(feature = "runtime")]
+    #[inline(always)]
+    pub(crate) fn prefetch(&self) {
+        arch::prefetch(self.record);
+        arch::prefetch(self.control.as_ptr());
+    }
+
     #[inline(always)]
     fn control(&self) -> &Control {
         // SAFETY: it lies on our stack, for as long as the coroutine lives, and is changed through cells alone.

@@ -1,4 +1,5 @@
-//! Interrupts: what makes a thread leave a wait by unwinding. It was cancelled, or a [`timeout`](crate::time::timeout) around it is over.
+//! Interrupts: what makes a thread leave a wait by unwinding. It was cancelled, or a limit around it is over: the time of a
+//! [`timeout`](crate::time::timeout), or a [`Signal`] (the token of [`CancelToken::run_until_cancelled`](crate::thread::CancelToken)).
 //!
 //! An interrupt is a wish until the thread next waits: then it *strikes*, at the beginning of the wait, as an unwind like that of a panic
 //! but without the panic hook. So a wait that has what it waits for returns it; nothing is lost on the way. It never strikes
@@ -6,24 +7,38 @@
 //! body that catches the unwind and goes on meets it again at its next wait.
 //!
 //! A green thread that is parked is woken by an interrupt like by anything else, looks at what it waits for, and begins to wait anew: there
-//! it strikes. OS threads cannot be cancelled; their timeouts work the same way, with the clock instead of a timer.
+//! it strikes. OS threads cannot be cancelled; their limits work the same way, with the clock instead of a timer.
+//!
+//! # Limits
+//!
+//! The limits of a thread are a chain through its frames, the innermost first. Whatever may have ended one sets [`TIMEOUT`] and wakes the
+//! thread: its worker, when a timer fires; whoever raises a signal, from any thread ([`alert`]). The next wait
+//! then looks through the chain, and unwinds to the outermost limit that is over. The bit stays as long as a limit is over that has not been
+//! left, so that a mask that ends, or a body that catches the unwind, does not lose it.
+//!
+//! Coroutines may be suspended inside of a limit or a mask, and be resumed by another green thread of the OS thread. Thus limits are not always left
+//! in order: each takes itself out of the middle, and remembers whose chain it is in.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
 
+use super::cell::TaskRef;
+use super::park::Waiter;
 use super::task::Task;
 use super::worker;
 
 /// Bit of `Task::interrupts`: somebody wants it to end.
 pub(super) const CANCEL: u8 = 1;
 
-/// A timer has fired while there were time limits: some may be over. Set on the home worker only.
+/// A limit may be over.
 pub(super) const TIMEOUT: u8 = 2;
 
 /// What a cancelled green thread ends with: the payload that [`JoinHandle::join`](crate::thread::JoinHandle::join) returns as its error.
@@ -43,7 +58,7 @@ pub struct Cancelled {
 }
 
 impl Cancelled {
-    pub(super) fn new() -> Cancelled {
+    pub(crate) fn new() -> Cancelled {
         Cancelled { _private: () }
     }
 }
@@ -59,11 +74,27 @@ impl std::error::Error for Cancelled {}
 /// The payload of an unwind that ends at the limit with this address.
 struct Overdue(usize);
 
+/// Returns whether this is the payload of an interrupt.
+pub(crate) fn is_interrupt(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<Cancelled>() || payload.is::<Overdue>()
+}
+
+/// Unwinds as a cancelled thread does.
+pub(crate) fn unwind_cancelled() -> ! {
+    Owner::current().with_local(|local| local.unwind(Cancelled::new()))
+}
+
+/// What ends a limit besides the clock. Whoever raises it calls [`alert`] afterwards.
+pub(crate) trait Signal: Send + Sync {
+    /// Returns whether it has been raised, and what came before is seen; for good.
+    fn is_raised(&self) -> bool;
+}
+
 /// What only the thread itself touches: a green thread on its home worker, or an OS thread.
 pub(super) struct Local {
     /// How many masks it is inside of.
     masks: Cell<u32>,
-    /// The innermost time limit; they lie in the frames of the thread.
+    /// The innermost limit; they lie in the frames of the thread.
     limit: Cell<*const Limit>,
     /// It unwinds from an interrupt, or did last.
     interrupted: Cell<bool>,
@@ -89,10 +120,9 @@ impl Local {
     fn limits(&self) -> impl Iterator<Item = &Limit> {
         let mut next = self.limit.get();
         std::iter::from_fn(move || {
-            // SAFETY: a limit lies in a frame of the thread that iterates, further out than the one that is running, and takes itself
-            // off the chain before the frame ends (`Limited`).
+            // SAFETY: a limit takes itself off the chain before it ends (`Limited`), which is on this OS thread, and not while this iterates.
             let limit = unsafe { next.as_ref() }?;
-            next = limit.outer;
+            next = limit.outer.get();
             Some(limit)
         })
     }
@@ -101,23 +131,27 @@ impl Local {
     fn earliest(&self) -> Option<Instant> {
         let masks = self.masks.get();
         let here = self.limits().filter(|limit| limit.masks == masks);
-        here.map(|limit| limit.deadline).min()
+        here.filter_map(|limit| limit.until.deadline()).min()
     }
 
-    fn is_over(&self) -> bool {
-        self.earliest().is_some_and(|end| end <= Instant::now())
+    /// Returns whether a limit is over, and the outermost of those that may strike.
+    fn over(&self) -> (bool, Option<&Limit>) {
+        let (mut now, mut any, mut outermost) = (None, false, None);
+        for limit in self.limits() {
+            if limit.until.is_over(&mut now) {
+                any = true;
+                if limit.masks == self.masks.get() {
+                    outermost = Some(limit);
+                }
+            }
+        }
+        (any, outermost)
     }
 
-    /// Unwinds to the outermost limit that is over, if one is.
-    fn strike_limit(&self) {
-        let masks = self.masks.get();
-        let now = Instant::now();
-        let over = self
-            .limits()
-            .filter(|limit| limit.masks == masks && limit.deadline <= now)
-            .last();
-        if let Some(limit) = over {
-            self.unwind(Overdue(ptr::from_ref(limit) as usize));
+    /// Unwinds to `limit`, if there is one.
+    fn unwind_to(&self, limit: Option<&Limit>) {
+        if let Some(limit) = limit {
+            self.unwind(Overdue(limit.address()));
         }
     }
 
@@ -132,11 +166,25 @@ thread_local! {
     static OS_THREAD: Local = const { Local::new() };
 }
 
-/// Runs `f` with what belongs to the calling thread.
-fn with_local<R>(f: impl FnOnce(&Local) -> R) -> R {
-    match worker::current_green() {
-        Some((_, task)) => f(&task.local),
-        None => OS_THREAD.with(f),
+/// The thread that has set a limit or a mask, which need not be the one that leaves it; but the OS thread is the same. None: the OS thread.
+struct Owner {
+    task: Option<TaskRef>,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl Owner {
+    fn current() -> Owner {
+        Owner {
+            task: worker::current_task(),
+            _not_send: PhantomData,
+        }
+    }
+
+    fn with_local<R>(&self, f: impl FnOnce(&Local) -> R) -> R {
+        match &self.task {
+            Some(task) => f(&task.local),
+            None => OS_THREAD.with(f),
+        }
     }
 }
 
@@ -144,7 +192,7 @@ fn with_local<R>(f: impl FnOnce(&Local) -> R) -> R {
 pub(super) fn is_due(task: &Task) -> bool {
     let local = &task.local;
     let cancelled = task.is_cancelled() && local.masks.get() == 0;
-    (cancelled || local.is_over()) && !thread::panicking()
+    (cancelled || local.over().1.is_some()) && !thread::panicking()
 }
 
 /// Called by a green thread that is about to wait, if it has interrupts.
@@ -160,13 +208,13 @@ pub(super) fn strike(task: &Task) {
         task.interrupts.load(Ordering::Acquire);
         local.unwind(Cancelled::new());
     }
-    // First reset, then look: another timer may fire only after this, as it does so on this OS thread.
-    task.interrupts.fetch_and(!TIMEOUT, Ordering::Relaxed);
-    if local.limits().any(|limit| limit.deadline <= Instant::now()) {
-        // It stays wished for until its `limited` ends, though it is masked here, or the unwind is caught on the way.
+    // First reset, then look: what ends later sets it again. Acquire: who has set it made what it tells of visible before.
+    task.interrupts.fetch_and(!TIMEOUT, Ordering::Acquire);
+    let (any, outermost) = local.over();
+    if any {
         task.interrupts.fetch_or(TIMEOUT, Ordering::Relaxed);
     }
-    local.strike_limit();
+    local.unwind_to(outermost);
 }
 
 /// Called by an OS thread that is about to wait; returns until when it may.
@@ -177,60 +225,137 @@ pub(super) fn strike_os_thread() -> Option<Instant> {
             if !local.has_limits() || thread::panicking() {
                 return None;
             }
-            local.strike_limit();
+            local.unwind_to(local.over().1);
             local.earliest()
         })
         .ok()
         .flatten()
 }
 
-/// A time limit, in a frame of the thread that it is set for.
-struct Limit {
-    deadline: Instant,
-    outer: *const Limit,
-    /// How many masks there were around it: further ones keep it from striking.
-    masks: u32,
+/// Wakes a thread to look whether a limit of it is over, now that a signal has been raised.
+pub(crate) fn alert(waiter: &Waiter) {
+    if let Waiter::Green(task) = waiter {
+        // Release: the thread sees the signal when it sees this.
+        task.interrupts.fetch_or(TIMEOUT, Ordering::Release);
+    }
+    waiter.wake();
 }
 
-/// Puts a limit into force and takes it out.
+/// What a limit lasts until.
+enum Until {
+    Deadline(Instant),
+    Signal(Arc<dyn Signal>),
+}
+
+impl Until {
+    /// Looks at the clock at most once, for all limits that are asked.
+    fn is_over(&self, now: &mut Option<Instant>) -> bool {
+        match self {
+            Until::Deadline(deadline) => *deadline <= *now.get_or_insert_with(Instant::now),
+            Until::Signal(signal) => signal.is_raised(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Until::Deadline(deadline) => Some(*deadline),
+            Until::Signal(_) => None,
+        }
+    }
+}
+
+/// A limit, in a frame of the thread that it is set for.
+struct Limit {
+    until: Until,
+    /// The neighbours in the chain.
+    outer: Cell<*const Limit>,
+    inner: Cell<*const Limit>,
+    /// How many masks there were around it: further ones keep it from striking.
+    masks: u32,
+    owner: Owner,
+}
+
+impl Limit {
+    fn new(until: Until) -> Limit {
+        let owner = Owner::current();
+        Limit {
+            until,
+            outer: Cell::new(ptr::null()),
+            inner: Cell::new(ptr::null()),
+            masks: owner.with_local(|local| local.masks.get()),
+            owner,
+        }
+    }
+
+    fn address(&self) -> usize {
+        ptr::from_ref(self) as usize
+    }
+
+    /// Puts it into force, as the innermost.
+    fn enter(&self) -> Limited<'_> {
+        let outer = self
+            .owner
+            .with_local(|local| local.limit.replace(ptr::from_ref(self)));
+        self.outer.set(outer);
+        // SAFETY: as in `Local::limits`.
+        if let Some(outer) = unsafe { outer.as_ref() } {
+            outer.inner.set(self);
+        }
+        Limited { limit: self }
+    }
+}
+
+/// Takes a limit out of force.
 struct Limited<'a> {
     limit: &'a Limit,
-    _not_send: PhantomData<*const ()>,
 }
 
 impl Drop for Limited<'_> {
     fn drop(&mut self) {
-        with_local(|local| local.limit.set(self.limit.outer));
+        let (outer, inner) = (self.limit.outer.get(), self.limit.inner.get());
+        // SAFETY: as in `Local::limits`; it is in the chain of this one, which is still there.
+        match unsafe { inner.as_ref() } {
+            Some(inner) => inner.outer.set(outer),
+            None => self.limit.owner.with_local(|local| local.limit.set(outer)),
+        }
+        // SAFETY: as above.
+        if let Some(outer) = unsafe { outer.as_ref() } {
+            outer.inner.set(inner);
+        }
     }
 }
 
 /// Runs `f`; none, if it did not end before `deadline` and was made to unwind for that.
 pub(crate) fn limited<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> {
-    let limit = with_local(|local| Limit {
-        deadline,
-        outer: local.limit.get(),
-        masks: local.masks.get(),
-    });
-    with_local(|local| local.limit.set(&limit));
-    let guard = Limited {
-        limit: &limit,
-        _not_send: PhantomData,
-    };
-    let result = match worker::current_green() {
-        Some((worker, task)) => {
-            if Instant::now() >= deadline {
-                task.interrupts.fetch_or(TIMEOUT, Ordering::Relaxed);
-            }
-            worker.with_timer(deadline, || catch_unwind(AssertUnwindSafe(f)))
+    run_limited(Until::Deadline(deadline), || {
+        match worker::current_green() {
+            Some((worker, _)) => worker.with_timer(deadline, f),
+            None => f(),
         }
-        None => catch_unwind(AssertUnwindSafe(f)),
-    };
-    drop(guard);
+    })
+}
+
+/// Runs `f`; none, if it did not end before `signal` was raised and was made to unwind for that. Whoever raises it has to [`alert`]
+/// the calling thread.
+pub(crate) fn limited_by<T>(signal: Arc<dyn Signal>, f: impl FnOnce() -> T) -> Option<T> {
+    run_limited(Until::Signal(signal), f)
+}
+
+fn run_limited<T>(until: Until, f: impl FnOnce() -> T) -> Option<T> {
+    let limit = Limit::new(until);
+    if let Some(task) = &limit.owner.task {
+        if limit.until.is_over(&mut None) {
+            task.interrupts.fetch_or(TIMEOUT, Ordering::Relaxed);
+        }
+    }
+    let limited = limit.enter();
+    let result = catch_unwind(AssertUnwindSafe(f));
+    drop(limited);
     match result {
         Ok(value) => Some(value),
         Err(payload) => match payload.downcast::<Overdue>() {
-            Ok(overdue) if overdue.0 == ptr::from_ref(&limit) as usize => {
-                with_local(|local| local.interrupted.set(false));
+            Ok(overdue) if overdue.0 == limit.address() => {
+                limit.owner.with_local(|local| local.interrupted.set(false));
                 None
             }
             Ok(overdue) => resume_unwind(overdue),
@@ -241,13 +366,15 @@ pub(crate) fn limited<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> 
 
 /// Runs `f`, in which neither cancellation nor a limit from outside strikes.
 pub(crate) fn masked<T>(f: impl FnOnce() -> T) -> T {
-    struct Mask(PhantomData<*const ()>);
+    struct Mask(Owner);
     impl Drop for Mask {
         fn drop(&mut self) {
-            with_local(|local| local.masks.set(local.masks.get() - 1));
+            self.0
+                .with_local(|local| local.masks.set(local.masks.get() - 1));
         }
     }
-    with_local(|local| local.masks.set(local.masks.get() + 1));
-    let _mask = Mask(PhantomData);
+    let owner = Owner::current();
+    owner.with_local(|local| local.masks.set(local.masks.get() + 1));
+    let _mask = Mask(owner);
     f()
 }

@@ -57,6 +57,7 @@ use super::interrupt::{CANCEL, Cancelled, Local};
 use super::park::{self, Waiter};
 use super::started::Links;
 use super::worker::{self, Worker};
+use crate::arch;
 use crate::coroutine::{Coroutine, CoroutineResult, Yielder};
 use crate::stack::DefaultStack;
 use crate::stack::overflow::Line;
@@ -405,6 +406,22 @@ impl Runnable {
     /// Returns whether it has never run, so that it may run on any worker.
     pub(super) fn is_fresh(&self) -> bool {
         self.coroutine().is_none()
+    }
+
+    /// Has the processor fetch what the task itself is made of.
+    #[inline(always)]
+    pub(super) fn prefetch(&self) {
+        let start = self.task.as_ptr().as_ptr().cast::<u8>();
+        arch::prefetch(start);
+        arch::prefetch(start.wrapping_add(64));
+    }
+
+    /// Has it fetch the part of the stack that the task needs first.
+    #[inline(always)]
+    pub(super) fn prefetch_stack(&self) {
+        if let Some(coroutine) = self.coroutine() {
+            coroutine.prefetch();
+        }
     }
 
     #[inline(always)]

@@ -9,6 +9,18 @@
 //!   holds on its stack need not be `Send`.
 //! * All functions work on plain OS threads as well: there they block, park or name the OS thread.
 //!
+//! # Structure
+//!
+//! | you want | use |
+//! | --- | --- |
+//! | green threads that borrow, and have ended when a call returns | [`scope()`] |
+//! | the same, ended by the first error | [`try_scope()`] |
+//! | results in the order in which they come | [`JoinSet`] |
+//! | to end one green thread | [`JoinHandle::cancel`] |
+//! | to end whatever runs in some place, or all of a group | [`CancelToken`] |
+//! | to end it by the clock | [`timeout`](crate::time::timeout) |
+//! | a step that must be done whole | [`without_cancel`] |
+//!
 //! # What to watch
 //!
 //! * A `thread_local!` is shared by all green threads of a worker, which take turns at every suspension.
@@ -27,30 +39,36 @@
 //!   because std counts panics by OS thread.
 
 mod blocking;
+mod builder;
+mod cancel_token;
+mod children;
+mod handle;
+mod join_set;
+mod scope;
+mod try_scope;
 
 use std::any::Any;
-use std::fmt;
-use std::io;
-use std::marker::PhantomData;
-use std::mem::{self, ManuallyDrop};
-use std::num::NonZero;
-use std::panic::{RefUnwindSafe, UnwindSafe, resume_unwind};
+use std::mem;
+use std::panic::resume_unwind;
 use std::process::abort;
-use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::report;
-use crate::runtime::cell::TaskRef;
 use crate::runtime::park::{self, Waiter};
-use crate::runtime::task::{Settings, Task};
 use crate::runtime::{self, Shared, interrupt, worker};
-use crate::stack;
 
 pub use crate::runtime::interrupt::Cancelled;
 pub(crate) use blocking::spawn_blocking_in;
 pub use blocking::{BlockingHandle, blocking, spawn_blocking};
+pub use builder::Builder;
+pub(crate) use builder::report_refused;
+pub use cancel_token::{CancelToken, DropGuard};
+pub use handle::{JoinHandle, LocalJoinHandle, Thread, ThreadId};
+pub use join_set::JoinSet;
+pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use std::thread::{available_parallelism, panicking};
+pub use try_scope::{TryScope, TryScopedJoinHandle, try_scope};
 
 /// What a green thread ended with: its value, or the payload of its panic.
 pub type Result<T> = std::result::Result<T, Box<dyn Any + Send + 'static>>;
@@ -58,7 +76,7 @@ pub type Result<T> = std::result::Result<T, Box<dyn Any + Send + 'static>>;
 /// Spawns a green thread; as [`std::thread::spawn`], but it runs on one of the workers.
 ///
 /// The runtime is started if it was not. The new green thread first runs when a worker is free for it: the spawner goes on
-/// without being suspended. Its stack has [`stack::DEFAULT_SIZE`]; see [`Builder`] for another.
+/// without being suspended. Its stack has [`stack::DEFAULT_SIZE`](crate::stack::DEFAULT_SIZE); see [`Builder`] for another.
 ///
 /// Dropping the handle detaches the green thread. It ends with the process: a program that wants its results joins it.
 ///
@@ -81,239 +99,6 @@ where
     Builder::new()
         .spawn(f)
         .expect("the green thread could not be spawned")
-}
-
-/// The settings of a green thread to be spawned; as [`std::thread::Builder`].
-///
-/// # Examples
-///
-/// ```
-/// let builder = corde::thread::Builder::new().name("parser".into()).stack_size(1 << 20);
-/// let handle = builder.spawn(|| corde::thread::current().name().map(str::to_owned))?;
-/// assert_eq!(handle.join().unwrap().as_deref(), Some("parser"));
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[derive(Debug, Default)]
-#[must_use = "a builder does nothing until `spawn`"]
-pub struct Builder {
-    name: Option<Box<str>>,
-    stack_size: Option<usize>,
-}
-
-impl Builder {
-    /// Makes a builder with the default settings: no name, a stack of [`stack::DEFAULT_SIZE`].
-    pub fn new() -> Builder {
-        Builder::default()
-    }
-
-    /// Sets the name that reports and [`Thread::name`] show.
-    pub fn name(mut self, name: String) -> Builder {
-        self.name = Some(name.into_boxed_str());
-        self
-    }
-
-    /// Sets the size of the stack in bytes, which is rounded up to whole pages and to [`stack::MIN_SIZE`].
-    pub fn stack_size(mut self, size: usize) -> Builder {
-        self.stack_size = Some(size);
-        self
-    }
-
-    /// Spawns the green thread.
-    ///
-    /// # Errors
-    ///
-    /// If the workers cannot be started, or the size of the stack is impossible. The stack itself is taken when the
-    /// green thread first runs: if it cannot be had then, the closure is dropped and [`JoinHandle::join`] returns an error
-    /// whose payload is an [`io::Error`] that names the limit; a line on standard error tells of it, too.
-    pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        // SAFETY: everything is 'static.
-        unsafe { self.spawn_unchecked(runtime::current()?, f) }
-    }
-
-    /// Spawns a green thread that may borrow.
-    ///
-    /// # Safety
-    /// The green thread has been joined before anything that `f` or `T` borrows ends.
-    pub(crate) unsafe fn spawn_unchecked<F, T>(
-        self,
-        shared: &'static Shared,
-        f: F,
-    ) -> io::Result<JoinHandle<T>>
-    where
-        F: FnOnce() -> T + Send,
-        T: Send,
-    {
-        let settings = self.settings(shared)?;
-        // SAFETY: passed on: `join` returns when the task is done, with its output.
-        let (task, fresh) = unsafe { Task::fresh(shared, settings, f) };
-        shared.spawn(fresh);
-        Ok(JoinHandle::new(task))
-    }
-
-    /// Spawns a green thread that stays on the calling worker, so that neither `f` nor its result need be `Send`. The caller has to be
-    /// a green thread itself.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::Unsupported`] if the caller is no green thread; otherwise as [`spawn`](Builder::spawn).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::rc::Rc;
-    ///
-    /// corde::run(|| -> std::io::Result<()> {
-    ///     let count = Rc::new(1);
-    ///     let theirs = count.clone();
-    ///     let named = corde::thread::Builder::new().name("near".into());
-    ///     assert_eq!(named.spawn_local(move || *theirs + 1)?.join().unwrap(), 2);
-    ///     Ok(())
-    /// })?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn spawn_local<F, T>(self, f: F) -> io::Result<LocalJoinHandle<T>>
-    where
-        F: FnOnce() -> T + 'static,
-        T: 'static,
-    {
-        let Some((worker, _)) = worker::current_green() else {
-            let message = "only a green thread can spawn a local one";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
-        };
-        let settings = self.settings(worker.shared())?;
-        // SAFETY: everything is 'static. It runs on this worker, whose queue it gets into; its output is taken on this OS thread, as the
-        // handle does not leave that, by `join` or when the handle is dropped; a task whose handle is gone drops its output itself.
-        let (task, runnable) = unsafe { Task::fresh_here(worker.shared(), settings, f) };
-        worker.push_local(runnable);
-        Ok(LocalJoinHandle {
-            handle: ManuallyDrop::new(JoinHandle::new(task)),
-            _not_send: PhantomData,
-        })
-    }
-
-    fn settings(self, shared: &'static Shared) -> io::Result<Settings> {
-        let stack_size = match self.stack_size {
-            Some(size) => stack::rounded_size(size)?,
-            None => shared.stack_size,
-        };
-        Ok(Settings {
-            name: self.name,
-            stack_size,
-        })
-    }
-}
-
-/// Tells of a green thread that could not get a stack.
-pub(crate) fn report_refused(name: Option<&str>, error: &io::Error) {
-    static REFUSED: AtomicU64 = AtomicU64::new(0);
-    // Where one is refused, thousands may be.
-    let refused = REFUSED.fetch_add(1, Ordering::Relaxed) + 1;
-    if refused.is_power_of_two() {
-        let name = name.unwrap_or("<unnamed>");
-        report::line(format_args!(
-            "green thread '{name}' could not start (refused so far: {refused}): {error}"
-        ));
-    }
-}
-
-/// The right to wait for a green thread and to take its result; as [`std::thread::JoinHandle`].
-///
-/// Dropping it detaches the green thread.
-pub struct JoinHandle<T> {
-    thread: Thread,
-    _result: PhantomData<T>,
-}
-
-// As std's: it hands the result over, once.
-// SAFETY: it gives no access to the result but by value, to its owner; the rest is Send and Sync.
-unsafe impl<T> Send for JoinHandle<T> {}
-// SAFETY: as for Send.
-unsafe impl<T> Sync for JoinHandle<T> {}
-
-impl<T> JoinHandle<T> {
-    fn new(task: TaskRef) -> JoinHandle<T> {
-        JoinHandle {
-            thread: Thread {
-                waiter: Waiter::Green(task),
-            },
-            _result: PhantomData,
-        }
-    }
-
-    /// Waits for the green thread to end, suspending the calling one, and returns its result.
-    ///
-    /// # Errors
-    ///
-    /// The payload of its panic, if it panicked; [`Cancelled`], if it was [cancelled](JoinHandle::cancel); an [`io::Error`], if it could not
-    /// get a stack.
-    ///
-    /// # Panics
-    ///
-    /// If it is the calling green thread itself.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let panicking = corde::thread::spawn(|| panic!("alone"));
-    /// assert_eq!(panicking.join().unwrap_err().downcast_ref(), Some(&"alone"));
-    /// ```
-    pub fn join(mut self) -> Result<T> {
-        self.wait();
-        // SAFETY: there is one handle for a task, and this is it, used up; the task is done, and returns a `T`.
-        unsafe { self.task().take_output() }
-    }
-
-    fn wait(&mut self) {
-        let task = self.task();
-        if worker::current_green().is_some_and(|(_, current)| ptr::eq(current, &**task)) {
-            panic!("a green thread joined itself");
-        }
-        // SAFETY: there is one handle for a task, and this is it.
-        unsafe { task.wait_until_done() };
-    }
-
-    /// Returns whether the green thread has ended: [`join`](JoinHandle::join) would not wait.
-    pub fn is_finished(&self) -> bool {
-        self.task().is_done()
-    }
-
-    /// Asks the green thread to end: it unwinds where it next suspends, or where it is suspended now, so that its destructors run.
-    ///
-    /// Does not wait for that; [`join`](JoinHandle::join) does, and returns [`Cancelled`] as the error. A green thread that has not begun never
-    /// does. One that computes without suspending, or is inside of [`without_cancel`], ends later. No panic is reported, and what it was
-    /// granted while it waited (a lock, a message) is not lost: a wait that has been answered returns, and the next one unwinds. A
-    /// body that catches the unwind meets it again at its next suspension.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use corde::net::TcpListener;
-    ///
-    /// let listener = TcpListener::bind("127.0.0.1:0")?;
-    /// let server = corde::thread::spawn(move || while listener.accept().is_ok() {});
-    /// server.cancel();
-    /// assert!(server.join().unwrap_err().is::<corde::thread::Cancelled>());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn cancel(&self) {
-        self.task().cancel();
-    }
-
-    /// Returns a handle to the green thread itself.
-    pub fn thread(&self) -> &Thread {
-        &self.thread
-    }
-
-    fn task(&self) -> &TaskRef {
-        match &self.thread.waiter {
-            Waiter::Green(task) => task,
-            Waiter::Os(_) => unreachable!("only green threads are spawned"),
-        }
-    }
 }
 
 /// Spawns a green thread that stays on the calling worker; see [`Builder::spawn_local`].
@@ -345,71 +130,6 @@ where
         .unwrap_or_else(|error| panic!("the green thread could not be spawned: {error}"))
 }
 
-/// The right to wait for a green thread that was [spawned locally](spawn_local); stays on its OS thread.
-///
-/// Dropping it detaches the green thread, whose result is dropped on its worker.
-pub struct LocalJoinHandle<T> {
-    handle: ManuallyDrop<JoinHandle<T>>,
-    _not_send: PhantomData<*const ()>,
-}
-
-impl<T> LocalJoinHandle<T> {
-    /// As [`JoinHandle::join`].
-    ///
-    /// # Errors
-    ///
-    /// As [`JoinHandle::join`].
-    ///
-    /// # Panics
-    ///
-    /// If it is the calling green thread itself.
-    pub fn join(self) -> Result<T> {
-        let mut this = self;
-        this.handle.wait();
-        let this = ManuallyDrop::new(this);
-        // SAFETY: `this` is not used again.
-        let handle = unsafe { ptr::read(&this.handle) };
-        ManuallyDrop::into_inner(handle).join()
-    }
-
-    /// As [`JoinHandle::is_finished`].
-    pub fn is_finished(&self) -> bool {
-        self.handle.is_finished()
-    }
-
-    /// As [`JoinHandle::cancel`].
-    pub fn cancel(&self) {
-        self.handle.cancel();
-    }
-
-    /// As [`JoinHandle::thread`].
-    pub fn thread(&self) -> &Thread {
-        self.handle.thread()
-    }
-}
-
-impl<T> Drop for LocalJoinHandle<T> {
-    fn drop(&mut self) {
-        let task = self.handle.task();
-        if task.is_done() {
-            // SAFETY: there is one handle for a task, and this is it; the task is done, and returns a `T`.
-            drop(unsafe { task.take_output::<T>() });
-        } else {
-            task.drop_output_at_end();
-        }
-        // SAFETY: it is not used again.
-        unsafe { ManuallyDrop::drop(&mut self.handle) };
-    }
-}
-
-impl<T> fmt::Debug for LocalJoinHandle<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalJoinHandle")
-            .field("thread", self.thread())
-            .finish_non_exhaustive()
-    }
-}
-
 /// Runs `f`, in which the calling green thread is not interrupted: neither by [`cancel`](JoinHandle::cancel) nor by a
 /// [`timeout`](crate::time::timeout) around it. What was wished meanwhile comes at the next suspension after it.
 ///
@@ -432,80 +152,6 @@ where
     F: FnOnce() -> T,
 {
     interrupt::masked(f)
-}
-
-impl<T> fmt::Debug for JoinHandle<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle")
-            .field("thread", &self.thread)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A handle to a thread, green or not; as [`std::thread::Thread`].
-#[derive(Clone)]
-pub struct Thread {
-    waiter: Waiter,
-}
-
-// As std's: nothing that a panic could leave half done can be seen through a handle.
-impl RefUnwindSafe for Thread {}
-impl UnwindSafe for Thread {}
-
-impl Thread {
-    /// Returns its identifier, which no other thread of the process ever has.
-    #[must_use]
-    pub fn id(&self) -> ThreadId {
-        self.waiter.id()
-    }
-
-    /// Returns its name, if it has one.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.waiter.name()
-    }
-
-    /// Makes its token available: its current or next [`park`] returns. May be called from any thread, green or not.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let parked = corde::thread::spawn(corde::thread::park);
-    /// parked.thread().unpark();
-    /// parked.join().unwrap();
-    /// ```
-    pub fn unpark(&self) {
-        // Release: whoever takes the token sees what came before.
-        if !self.waiter.token().swap(true, Ordering::Release) {
-            self.waiter.wake();
-        }
-    }
-}
-
-impl fmt::Debug for Thread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Thread")
-            .field("id", &self.id())
-            .field("name", &self.name())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Identifies a thread for the life of the process; as [`std::thread::ThreadId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ThreadId(NonZero<u64>);
-
-impl ThreadId {
-    pub(crate) fn next() -> ThreadId {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        ThreadId(NonZero::new(id).expect("2^64 threads take centuries to spawn"))
-    }
-
-    /// The identifier as a number, as reports show it.
-    pub(crate) fn as_u64(self) -> NonZero<u64> {
-        self.0
-    }
 }
 
 /// Returns a handle to the calling thread: the green thread, if there is one.
@@ -630,7 +276,7 @@ struct AbortIfPanic;
 impl Drop for AbortIfPanic {
     fn drop(&mut self) {
         report::line(format_args!(
-            "an OS thread panicked while it waited in `run`, aborting"
+            "a thread panicked while it waited for green threads that borrow from it, aborting"
         ));
         abort();
     }
@@ -694,10 +340,14 @@ where
             .spawn_unchecked(shared, f)
     };
     let handle = handle.expect("the default settings are possible ones");
-    // To unwind from here while `f` runs would end what it borrows, and std's handle of an OS thread panics in the thread's very
-    // last destructors. Nor may an interrupt strike.
+    without_unwinding(|| handle.join()).unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// Waits for green threads that borrow from the caller: to unwind from here while they run would end what they borrow. So no interrupt strikes;
+/// and a panic aborts (std's handle of an OS thread panics in the thread's very last destructors).
+fn without_unwinding<T>(wait: impl FnOnce() -> T) -> T {
     let guard = AbortIfPanic;
-    let result = interrupt::masked(|| handle.join());
+    let result = interrupt::masked(wait);
     mem::forget(guard);
-    result.unwrap_or_else(|payload| resume_unwind(payload))
+    result
 }

@@ -16,32 +16,18 @@ mod stackless;
 use std::hint::black_box;
 use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
-use std::sync::OnceLock;
 
 use ::corde::stack::{DEFAULT_SIZE, DefaultStack, Stack};
 
 use crate::harness::{
-    Metric, NANOSECONDS, Row, Sampler, per_operation, per_operation_in, timed, whole,
+    Metric, NANOSECONDS, Row, Sampler, cost, per_operation, per_operation_in, timed, whole,
 };
-use crate::system::{available_memory, mappings, page_tables, resident_memory};
+use crate::system::{holds_a_million_stacks, page_tables, resident_memory};
 
 const MILLION: usize = 1_000_000;
 
 /// Time and memory for each suspended coroutine.
-const SUSPENDED: &[Metric] = &[
-    Metric {
-        unit: "ns",
-        more_is_better: false,
-    },
-    Metric {
-        unit: "B",
-        more_is_better: false,
-    },
-    Metric {
-        unit: "B page tables",
-        more_is_better: false,
-    },
-];
+const SUSPENDED: &[Metric] = &[cost("ns"), cost("B"), cost("B page tables")];
 
 /// A stack of a slab whose top is at a page boundary, for the libraries that have no slabs: corde's tops are coloured, which is its
 /// doing and not theirs.
@@ -153,29 +139,9 @@ fn without_stacks(row: Row, operation: Operation) -> Row {
     row
 }
 
-/// Marks a row with a million coroutines at once, which take 4.4 GB and some seconds.
+/// Marks a row with a million coroutines at once.
 fn of_a_million(row: Row) -> Row {
-    const MEMORY: f64 = (8_u64 << 30) as f64;
-
-    row.huge().fresh().needs(|| {
-        if available_memory() < MEMORY {
-            return Err("as less than 8 GiB of memory are available");
-        }
-        if !has_guard_markers() {
-            return Err("as guards are not markers (Linux 6.13) but take mappings");
-        }
-        Ok(())
-    })
-}
-
-/// Tells whether corde's guards leave mappings whole, so that `vm.max_map_count` does not limit the number of stacks.
-fn has_guard_markers() -> bool {
-    static FOUND: OnceLock<bool> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        let before = mappings();
-        let adders: Vec<_> = (0..32).map(|_| corde::Corde::adder()).collect();
-        mappings() - before < adders.len()
-    })
+    row.huge().fresh().needs(holds_a_million_stacks)
 }
 
 /// What is measured.

@@ -1,0 +1,402 @@
+//! Sets of green threads, joined in the order in which they end.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use slab::Slab;
+
+use super::builder::{self, Builder};
+use super::handle::{JoinHandle, Thread};
+use super::{Cancelled, Result};
+use crate::runtime::park::{self, Waiter};
+use crate::runtime::{self, Handle, interrupt};
+
+/// Green threads that are joined in the order in which they end; as Tokio's `JoinSet`, without its futures.
+///
+/// Dropping it cancels all that are in it, without waiting for their end.
+///
+/// # Examples
+///
+/// ```
+/// use corde::thread::JoinSet;
+///
+/// let mut set = JoinSet::new();
+/// for n in 0..10 {
+///     set.spawn(move || n * n);
+/// }
+/// let mut sum = 0;
+/// while let Some(square) = set.join_next() {
+///     sum += square.unwrap();
+/// }
+/// assert_eq!(sum, 285);
+/// ```
+pub struct JoinSet<T> {
+    /// Those that have not been joined.
+    members: Slab<JoinHandle<()>>,
+    ended: Arc<Ended<T>>,
+}
+
+impl<T> JoinSet<T> {
+    /// Makes an empty set.
+    #[must_use]
+    pub fn new() -> JoinSet<T> {
+        JoinSet {
+            members: Slab::new(),
+            ended: Arc::default(),
+        }
+    }
+
+    /// Returns how many green threads are in the set: those that were not joined, whether they have ended or not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Returns whether there is no green thread in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Waits until one of the green threads has ended, suspending the calling one, and takes it out of the set; none, if the set is empty.
+    ///
+    /// They come in the order in which they have ended. May be called from any thread, green or not.
+    ///
+    /// # Errors
+    ///
+    /// The inner error is that of [`JoinHandle::join`]: the payload of a panic, [`Cancelled`], or an [`io::Error`].
+    ///
+    /// # Cancellation
+    ///
+    /// If the caller is interrupted here, nothing is taken out of the set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::thread::{self, JoinSet};
+    ///
+    /// let mut set = JoinSet::new();
+    /// let slow = set.spawn(|| { thread::park(); "slow" });
+    /// set.spawn(|| "quick");
+    /// assert_eq!(set.join_next().unwrap().unwrap(), "quick");
+    /// slow.unpark();
+    /// assert_eq!(set.join_next().unwrap().unwrap(), "slow");
+    /// assert!(set.join_next().is_none());
+    /// ```
+    pub fn join_next(&mut self) -> Option<Result<T>> {
+        if self.is_empty() {
+            return None;
+        }
+        let (key, result) = self.ended.wait();
+        Some(self.take_out(key, result))
+    }
+
+    /// Takes a green thread that has ended out of the set; none, if there is none at the moment. Does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The inner error is as with [`join_next`](JoinSet::join_next).
+    pub fn try_join_next(&mut self) -> Option<Result<T>> {
+        let (key, result) = self.ended.list().done.pop_front()?;
+        Some(self.take_out(key, result))
+    }
+
+    fn take_out(&mut self, key: usize, result: Option<Result<T>>) -> Result<T> {
+        let handle = self.members.remove(key);
+        match result {
+            Some(result) => result,
+            // It never ran: a moment later its end tells why.
+            None => match interrupt::masked(|| handle.join()) {
+                Err(payload) => Err(payload),
+                Ok(()) => unreachable!("what has run has left a result"),
+            },
+        }
+    }
+
+    /// Waits until all have ended, and returns their results in the order in which they did.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of the first that panicked, and with a message if one was cancelled or could not get a stack. The others are cancelled then.
+    ///
+    /// # Cancellation
+    ///
+    /// If the caller is interrupted here, the green threads are cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let set: corde::thread::JoinSet<u32> = (1..=4).map(|n| move || n).collect();
+    /// assert_eq!(set.join_all().iter().sum::<u32>(), 10);
+    /// ```
+    pub fn join_all(mut self) -> Vec<T> {
+        let mut results = Vec::with_capacity(self.len());
+        while let Some(result) = self.join_next() {
+            match result {
+                Ok(result) => results.push(result),
+                Err(payload) if payload.is::<Cancelled>() => {
+                    panic!("a green thread of the set was cancelled")
+                }
+                Err(payload) => match payload.downcast::<io::Error>() {
+                    Ok(error) => panic!("a green thread of the set could not start: {error}"),
+                    Err(payload) => resume_unwind(payload),
+                },
+            }
+        }
+        results
+    }
+
+    /// Cancels all green threads of the set, which [`join_next`](JoinSet::join_next) then returns with [`Cancelled`] as the error, or with
+    /// their result, if they end all the same. Does not wait. Tokio's `abort_all`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::thread::{self, Cancelled, JoinSet};
+    ///
+    /// let mut set = JoinSet::new();
+    /// set.spawn(|| loop { thread::park() });
+    /// set.cancel_all();
+    /// let ended: thread::Result<()> = set.join_next().unwrap();
+    /// assert!(ended.unwrap_err().is::<Cancelled>());
+    /// ```
+    pub fn cancel_all(&self) {
+        for (_, member) in &self.members {
+            member.cancel();
+        }
+    }
+
+    /// Cancels all green threads of the set, waits until they have ended, and drops their results.
+    ///
+    /// # Cancellation
+    ///
+    /// If the caller is interrupted here, those that have not ended stay in the set.
+    pub fn shutdown(&mut self) {
+        self.cancel_all();
+        while self.join_next().is_some() {}
+    }
+
+    /// Takes all green threads out of the set, without ending them.
+    pub fn detach_all(&mut self) {
+        self.members.clear();
+        mem::take(&mut self.ended).close();
+    }
+}
+
+impl<T: Send + 'static> JoinSet<T> {
+    /// Spawns a green thread in the set, as [`thread::spawn`](super::spawn).
+    ///
+    /// # Panics
+    ///
+    /// As [`thread::spawn`](super::spawn).
+    pub fn spawn<F>(&mut self, f: F) -> Thread
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.spawn_with(Builder::new(), f)
+            .expect("the green thread could not be spawned")
+    }
+
+    /// Spawns a green thread in the set, with settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::spawn`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::thread::{self, Builder, JoinSet};
+    ///
+    /// let mut set = JoinSet::new();
+    /// let builder = Builder::new().name("member".into());
+    /// set.spawn_with(builder, || thread::current().name().map(str::to_owned))?;
+    /// assert_eq!(set.join_all(), [Some("member".to_owned())]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn spawn_with<F>(&mut self, builder: Builder, f: F) -> io::Result<Thread>
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        // Before there is a member, which reports its end even if it cannot be spawned.
+        let shared = runtime::current()?;
+        let settings = builder.settings(shared)?;
+        // SAFETY: everything is 'static.
+        let handle = unsafe { builder::spawn_with(shared, settings, self.member(f), |_| ()) };
+        Ok(self.insert(handle))
+    }
+
+    /// Spawns a green thread in the set and in the runtime of `handle`.
+    pub fn spawn_on<F>(&mut self, f: F, handle: &Handle) -> Thread
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let handle = handle.spawn(self.member(f));
+        self.insert(handle)
+    }
+
+    /// The body of the next member.
+    fn member<F>(&self, body: F) -> impl FnOnce() + Send + 'static
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let member = Member {
+            body,
+            ending: Ending {
+                key: self.members.vacant_key(),
+                result: None,
+                ended: self.ended.clone(),
+            },
+        };
+        move || member.run()
+    }
+
+    fn insert(&mut self, handle: JoinHandle<()>) -> Thread {
+        let thread = handle.thread().clone();
+        self.members.insert(handle);
+        thread
+    }
+}
+
+impl<T> Drop for JoinSet<T> {
+    fn drop(&mut self) {
+        self.cancel_all();
+        self.ended.close();
+    }
+}
+
+impl<T> Default for JoinSet<T> {
+    fn default() -> JoinSet<T> {
+        JoinSet::new()
+    }
+}
+
+impl<T, F> FromIterator<F> for JoinSet<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    /// Spawns a green thread for each closure.
+    fn from_iter<I: IntoIterator<Item = F>>(closures: I) -> JoinSet<T> {
+        let mut set = JoinSet::new();
+        for f in closures {
+            set.spawn(f);
+        }
+        set
+    }
+}
+
+impl<T> fmt::Debug for JoinSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinSet")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the members of a set leave their results.
+struct Ended<T>(Mutex<List<T>>);
+
+struct List<T> {
+    /// Which have ended, and with what; nothing, if they never ran.
+    done: VecDeque<(usize, Option<Result<T>>)>,
+    /// Waits for the next one.
+    waiter: Option<Waiter>,
+    /// Nobody wants the results any more.
+    closed: bool,
+}
+
+impl<T> Default for Ended<T> {
+    fn default() -> Ended<T> {
+        Ended(Mutex::new(List {
+            done: VecDeque::new(),
+            waiter: None,
+            closed: false,
+        }))
+    }
+}
+
+impl<T> Ended<T> {
+    fn list(&self) -> MutexGuard<'_, List<T>> {
+        // Nothing panics between two consistent states.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next one to end. May be left by unwinding.
+    fn wait(&self) -> (usize, Option<Result<T>>) {
+        struct Waiting<'a, T>(&'a Ended<T>);
+        impl<T> Drop for Waiting<'_, T> {
+            fn drop(&mut self) {
+                self.0.list().waiter = None;
+            }
+        }
+        if let Some(ended) = self.list().done.pop_front() {
+            return ended;
+        }
+        let _waiting = Waiting(self);
+        loop {
+            let mut list = self.list();
+            if let Some(ended) = list.done.pop_front() {
+                return ended;
+            }
+            list.waiter = Some(Waiter::current());
+            drop(list);
+            park::park();
+        }
+    }
+
+    fn push(&self, key: usize, result: Option<Result<T>>) {
+        let mut list = self.list();
+        if list.closed {
+            // Not under the lock: destructors may do anything.
+            drop(list);
+            drop(result);
+            return;
+        }
+        list.done.push_back((key, result));
+        let waiter = list.waiter.take();
+        drop(list);
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+    }
+
+    /// Drops the results, also those that come.
+    fn close(&self) {
+        let mut list = self.list();
+        list.closed = true;
+        let done = mem::take(&mut list.done);
+        drop(list);
+        drop(done);
+    }
+}
+
+/// The body of a green thread with what follows it, dropped in this order.
+struct Member<F, T> {
+    body: F,
+    ending: Ending<T>,
+}
+
+impl<F: FnOnce() -> T, T> Member<F, T> {
+    fn run(self) {
+        let Member { body, mut ending } = self;
+        ending.result = Some(catch_unwind(AssertUnwindSafe(body)));
+    }
+}
+
+/// The last that a green thread of a set does, also one that never ran.
+struct Ending<T> {
+    key: usize,
+    result: Option<Result<T>>,
+    ended: Arc<Ended<T>>,
+}
+
+impl<T> Drop for Ending<T> {
+    fn drop(&mut self) {
+        self.ended.push(self.key, self.result.take());
+    }
+}
