@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::cell::TaskRef;
-use super::task::Task;
+use super::task::{Runnable, Task};
 
 /// Many senders, one taker.
 pub(crate) struct Inbox {
@@ -73,5 +73,46 @@ impl Inbox {
             receive(unsafe { TaskRef::from_raw(task) });
             oldest = newer;
         }
+    }
+}
+
+/// Room for one fresh green thread, which any thread may take out.
+pub(super) struct Place {
+    task: AtomicPtr<Task>,
+}
+
+impl Place {
+    pub(super) fn new() -> Place {
+        Place {
+            task: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Puts one in; returns the one that was there.
+    #[inline(always)]
+    pub(super) fn replace(&self, fresh: Runnable) -> Option<Runnable> {
+        let fresh = fresh.into_task().into_raw();
+        // Release: who takes it out sees it as it is. Acquire: so does who gets the one before.
+        Place::given(self.task.swap(fresh.as_ptr(), Ordering::AcqRel))
+    }
+
+    /// Takes out the one that is there.
+    #[inline(always)]
+    pub(super) fn take(&self) -> Option<Runnable> {
+        if self.is_empty() {
+            return None;
+        }
+        Place::given(self.task.swap(ptr::null_mut(), Ordering::Acquire))
+    }
+
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.task.load(Ordering::Relaxed).is_null()
+    }
+
+    fn given(task: *mut Task) -> Option<Runnable> {
+        let task = NonNull::new(task)?;
+        // SAFETY: `replace` has put it there with its count, and a swap takes it out once.
+        Some(Runnable::placed(unsafe { TaskRef::from_raw(task) }))
     }
 }

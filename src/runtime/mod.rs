@@ -59,7 +59,7 @@ pub use builder::Builder;
 use builder::Hook;
 pub use handle::{Handle, Leftover, Runtime, ShutdownReport};
 use idle::Idle;
-use inbox::Inbox;
+use inbox::{Inbox, Place};
 pub use local::LocalRuntime;
 use task::Runnable;
 
@@ -118,7 +118,9 @@ pub(crate) struct Remote {
     placed: AtomicUsize,
     /// Its OS thread has left its loop.
     ended: AtomicBool,
-    /// The thief's end of the worker's queue of fresh green threads.
+    /// The fresh green thread that the worker has spawned last, which it runs next. Others may steal it as well.
+    newest: Place,
+    /// The thief's end of the worker's queue of the other fresh ones.
     stealer: Stealer<Runnable>,
 }
 
@@ -227,6 +229,7 @@ impl Shared {
                 turn: AtomicU32::new(0),
                 live: AtomicUsize::new(0),
                 placed: AtomicUsize::new(0),
+                newest: Place::new(),
                 ended: AtomicBool::new(false),
                 stealer,
             }));
@@ -372,7 +375,7 @@ impl Shared {
     pub(crate) fn spawn(&'static self, fresh: Runnable) {
         match worker::current() {
             Some(worker) if worker.belongs_to(self) => match worker.lighter() {
-                None => worker.push_fresh(fresh),
+                None => worker.push_newest(fresh),
                 Some(lighter) => return lighter.place(fresh),
             },
             _ => return self.inject(fresh),
@@ -403,10 +406,15 @@ impl Shared {
         let count = self.workers.len();
         let from_injector = || self.injector.steal_batch_and_pop(queue);
         let from_others = (1..count).map(|offset| &self.workers[(thief + offset) % count].stealer);
-        retrying(from_injector).or_else(|| {
+        let stolen = retrying(from_injector).or_else(|| {
             from_others
                 .into_iter()
                 .find_map(|other| retrying(|| other.steal_batch_and_pop(queue)))
+        });
+        // Last, as its worker is likely to run it soon.
+        stolen.or_else(|| {
+            let others = (1..count).map(|offset| &self.workers[(thief + offset) % count].newest);
+            others.into_iter().find_map(Place::take)
         })
     }
 
@@ -417,7 +425,8 @@ impl Shared {
 
     /// Returns whether there may be a fresh green thread anywhere.
     fn has_fresh(&self) -> bool {
-        !self.injector.is_empty() || self.workers.iter().any(|remote| !remote.stealer.is_empty())
+        let has_fresh = |it: &Remote| !it.stealer.is_empty() || !it.newest.is_empty();
+        !self.injector.is_empty() || self.workers.iter().any(|remote| has_fresh(remote))
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! Started green threads belong to the worker and wait in `local`, a plain queue. Fresh ones wait in `fresh`, from which idle
 //! workers steal. The worker takes from the two in turn, each in order of arrival, so neither starves the other. The first one that
-//! the running one wakes goes before them, but not more than [`IN_A_ROW`] times in a row. Whatever
+//! the running one wakes goes before them, and the last one that it spawns, but not more than [`IN_A_ROW`] times in a row. Whatever
 //! wakes up elsewhere for this worker comes through its inbox, which is emptied before each choice. Every
 //! [`POLL_INTERVAL`] turns, or [`LATEST`] if they are long, it looks at timers and sockets, however much there is to run; with
 //! nothing to run it sleeps there.
@@ -46,8 +46,8 @@ const LONG_IN_PLACE: Duration = Duration::from_secs(5);
 /// system call (0.3 us and more), so that this many make a turn of 40 us and more.
 const TRIES: u32 = 128;
 
-/// Turns in a row that go to green threads which have just been woken, past those in the queues. Two that wake each other keep the cache
-/// warm for that long, and hold up the others for no longer.
+/// Turns in a row that go to green threads which have just been woken or spawned, past those in the queues. Two that wake each other keep the
+/// cache warm for that long, and hold up the others for no longer.
 const IN_A_ROW: u32 = 16;
 
 /// Green threads in a queue that no longer fit into a cache: then they are fetched some places ahead of their turn, first what they are made of,
@@ -333,8 +333,8 @@ impl Worker {
         if chaos::once_in(8) {
             self.disturb();
         }
-        if let Some(woken) = self.take_woken() {
-            return Some(woken);
+        if let Some(favourite) = self.take_favourite() {
+            return Some(favourite);
         }
         let fresh_first = self.fresh_first.replace(!self.fresh_first.get());
         let started = || self.pop_local();
@@ -343,8 +343,9 @@ impl Worker {
         } else {
             started().or_else(|| self.fresh.pop())
         };
-        // One that had to wait for the others to have their turn.
+        // Those that had to wait for the others to have their turn.
         let own = own.or_else(|| self.woken.take());
+        let own = own.or_else(|| self.remote.newest.take());
         own.or_else(|| self.steal())
     }
 
@@ -376,18 +377,18 @@ impl Worker {
         self.look_around();
     }
 
-    /// Takes the green thread that comes next, unless such ones have had all turns before this: then the others come first.
+    /// Takes the green thread that comes next: the one that was woken first or else the one that was spawned last. Unless such ones have had
+    /// all turns before this: then the others come first.
     #[inline(always)]
-    fn take_woken(&self) -> Option<Runnable> {
-        let woken = self.woken.take()?;
+    fn take_favourite(&self) -> Option<Runnable> {
         let in_a_row = self.in_a_row.get() + 1;
         if in_a_row > IN_A_ROW {
             self.in_a_row.set(0);
-            self.woken.set(Some(woken));
             return None;
         }
+        let favourite = self.woken.take().or_else(|| self.remote.newest.take())?;
         self.in_a_row.set(in_a_row);
-        Some(woken)
+        Some(favourite)
     }
 
     /// Queues a started green thread that was woken here. The first one that the running green thread wakes comes next, as what it waited for is
@@ -553,6 +554,15 @@ impl Worker {
     /// Queues a fresh green thread.
     pub(super) fn push_fresh(&self, fresh: Runnable) {
         self.fresh.push(fresh);
+    }
+
+    /// Queues one that the running green thread has spawned: it comes next, so that those which spawn and join go down into the depth and do not
+    /// unfold a whole tree at once.
+    #[inline(always)]
+    pub(super) fn push_newest(&self, fresh: Runnable) {
+        if let Some(before) = self.remote.newest.replace(fresh) {
+            self.push_fresh(before);
+        }
     }
 
     fn current_task(&self) -> Option<TaskRef> {
