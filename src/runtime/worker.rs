@@ -56,6 +56,10 @@ const MANY: usize = 4096;
 const TASK_AHEAD: usize = 16;
 const STACK_AHEAD: usize = 8;
 
+/// From so many green threads on a worker does not wake up for timers more often than so.
+const CROWD: usize = 64;
+const TOGETHER: Duration = Duration::from_micros(50);
+
 /// Calls of `yield_if_due` between two looks at the clock.
 const UNTIMED: u32 = 32;
 
@@ -98,6 +102,8 @@ pub(crate) struct Worker {
     /// The phase of the runtime that it has noticed.
     phase: Cell<u8>,
     timers: Timers<Task>,
+    /// When it went to sleep last, having many green threads.
+    slept: Cell<Instant>,
     events: RefCell<Events>,
 }
 
@@ -188,6 +194,7 @@ impl Worker {
             candidate: Cell::new(0),
             phase: Cell::new(OPEN),
             timers: Timers::new(),
+            slept: Cell::new(Instant::now()),
             events: RefCell::new(Events::new()),
         }))
     }
@@ -489,7 +496,7 @@ impl Worker {
                     // What a new phase has cancelled.
                     || !self.local.borrow().is_empty()
             },
-            || self.timers.until_next(Instant::now()),
+            || self.until_timers(),
             &mut self.events.borrow_mut(),
         );
         self.fire_timers();
@@ -503,6 +510,18 @@ impl Worker {
             self.shared.wake_searcher();
         }
         found
+    }
+
+    /// How long to sleep for the timers. Many green threads wait for each other's timers a little, as each sleep and wake-up of the worker costs as
+    /// much as hundreds of switches.
+    fn until_timers(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let next = self.timers.until_next(now)?;
+        if self.started.len() < CROWD {
+            return Some(next);
+        }
+        let rested = self.slept.replace(now) + TOGETHER;
+        Some(next.max(rested.saturating_duration_since(now)))
     }
 
     fn fire_timers(&self) {
