@@ -55,6 +55,7 @@
 //! | --- | --- |
 //! | `runtime` (default) | everything but [`coroutine`] and [`stack`], which stand alone without it |
 //! | `futures-core` | [`coroutine::AsyncGenerator`] is a `Stream` |
+//! | `backtrace` | functions and lines instead of addresses in the report of a stuck worker |
 //! | `asan`, `tsan` | tell AddressSanitizer, ThreadSanitizer of stack switches: for builds with that sanitizer alone |
 //!
 //! # Hazards

@@ -58,6 +58,12 @@ pub(crate) const NOT_RUNNING: usize = 2;
 /// Alignment of a stack pointer at a call in both ABIs, and so of a [`Root`].
 pub(crate) const STACK_ALIGN: usize = 16;
 
+/// Returns the address of the function that is the first frame of each coroutine, with the [`Root`] in its frame pointer.
+#[cfg(feature = "runtime")]
+pub(crate) fn first_function() -> usize {
+    imp::entry_address()
+}
+
 /// The root of a coroutine: a frame record above its frames, which leads from them to the resumer's, as drawn in the `.S` files.
 #[repr(C, align(16))]
 pub(crate) struct Root {

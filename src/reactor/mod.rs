@@ -119,6 +119,11 @@ impl Reactor {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
+    /// Returns whether the worker sleeps, or is about to, and has not been notified.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
     /// Ends the worker's sleep, if it sleeps.
     pub(crate) fn notify(&self) {
         fence(Ordering::SeqCst);

@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::blocking::KEEP_ALIVE;
 use super::handle::Runtime;
 use super::local::LocalRuntime;
+use super::monitor::{self, Monitor};
+use super::panics::PanicPolicy;
 use super::worker::Worker;
 use super::{MAX_WORKERS, Shared, cannot_start, default_workers};
 
@@ -34,6 +36,8 @@ pub struct Builder {
     workers: Option<usize>,
     pub(super) thread_name: String,
     pin: bool,
+    pub(super) stuck_after: Duration,
+    pub(super) panic_policy: PanicPolicy,
     pub(super) max_blocking_threads: Option<usize>,
     pub(super) blocking_keep_alive: Duration,
     pub(super) stack_size: Option<usize>,
@@ -47,6 +51,8 @@ impl Default for Builder {
             workers: None,
             thread_name: "corde-worker".into(),
             pin: false,
+            stuck_after: monitor::DEFAULT_STUCK_AFTER,
+            panic_policy: PanicPolicy::default(),
             max_blocking_threads: None,
             blocking_keep_alive: KEEP_ALIVE,
             stack_size: None,
@@ -103,6 +109,47 @@ impl Builder {
     /// Sets how long an OS thread for blocking closures waits for the next one before it ends. If it is not set, it is 10 seconds.
     pub fn blocking_keep_alive(mut self, duration: Duration) -> Builder {
         self.blocking_keep_alive = duration;
+        self
+    }
+
+    /// Sets after how long in one turn a green thread counts as stuck, 100 ms if it is not set; [`Duration::MAX`] for never.
+    ///
+    /// A green thread that computes for long, or blocks its OS thread, holds up the others of its worker. The runtime says so on standard
+    /// error, once for each such turn: which green thread it is, whether it computes or waits for what, and its backtrace, with the names
+    /// of functions if the feature `backtrace` is on. Meanwhile other workers take over those that have not begun.
+    ///
+    /// An OS thread, `corde-monitor`, looks four times in this time; it sleeps while all workers do. A [`LocalRuntime`] has none.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// The backtrace is asked for by sending the worker `SIGURG`, unless the program has a handler for that. A system call that the green thread
+    /// blocks in may return `EINTR`, as it may for any signal.
+    pub fn stuck_after(mut self, time: Duration) -> Builder {
+        self.stuck_after = time;
+        self
+    }
+
+    /// Sets what happens when a green thread has panicked and nobody takes the result: its last handle, [`JoinHandle`] or [`Thread`], is
+    /// dropped, or was, without its having been joined. If it is not set, that is [`PanicPolicy::Report`].
+    ///
+    /// Being cancelled is no panic; nor is it to have got no stack.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::runtime::{Builder, PanicPolicy};
+    ///
+    /// let runtime = Builder::new().on_unhandled_panic(PanicPolicy::Shutdown).build()?;
+    /// let server = runtime.spawn(|| loop { corde::thread::park() });
+    /// drop(runtime.spawn(|| panic!("out of order")));
+    /// assert!(server.join().unwrap_err().is::<corde::thread::Cancelled>());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// [`JoinHandle`]: crate::thread::JoinHandle
+    /// [`Thread`]: crate::thread::Thread
+    pub fn on_unhandled_panic(mut self, policy: PanicPolicy) -> Builder {
+        self.panic_policy = policy;
         self
     }
 
@@ -170,6 +217,10 @@ impl Builder {
                 return Err(cannot_start("an OS thread", &error));
             }
         }
+        if let Err(error) = Monitor::start(shared) {
+            shared.give_up(count);
+            return Err(cannot_start("an OS thread", &error));
+        }
         Ok(shared)
     }
 }
@@ -212,6 +263,8 @@ impl fmt::Debug for Builder {
             .field("thread_name", &self.thread_name)
             .field("pin_workers", &self.pin)
             .field("stack_size", &self.stack_size)
+            .field("stuck_after", &self.stuck_after)
+            .field("on_unhandled_panic", &self.panic_policy)
             .field("max_blocking_threads", &self.max_blocking_threads)
             .field("blocking_keep_alive", &self.blocking_keep_alive)
             .finish_non_exhaustive()

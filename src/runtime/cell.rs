@@ -8,9 +8,11 @@
 //! | `Body` | `new` | the first run | the holder of the `Runnable` |
 //! | `Empty` | then | the end | nobody |
 //! | `Output` | the end, before the task counts as done | it is taken | the owner of the `JoinHandle`, once the task is done |
+//! | `Unhandled` | in place of `Output`, if that is a panic and the runtime wants to know when nobody takes it | | |
 //!
 //! The last reference drops whatever is there.
 
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::io;
 use std::mem;
@@ -20,6 +22,7 @@ use std::process::abort;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::panics::Unhandled;
 use super::task::Task;
 use crate::report;
 use crate::thread;
@@ -44,6 +47,8 @@ pub(super) struct Vtable {
     run: unsafe fn(NonNull<Task>, io::Result<()>),
     /// Moves the output to a place for a `thread::Result<T>`.
     take: unsafe fn(NonNull<Task>, *mut ()),
+    /// Drops the output.
+    discard: unsafe fn(NonNull<Task>),
     free: unsafe fn(NonNull<Task>),
 }
 
@@ -51,6 +56,7 @@ enum Content<F, T> {
     Body(F),
     Empty,
     Output(thread::Result<T>),
+    Unhandled(Box<Unhandled>),
 }
 
 #[repr(C)]
@@ -127,6 +133,15 @@ impl TaskRef {
         // SAFETY: `take` has written it.
         unsafe { output.assume_init() }
     }
+
+    /// Drops the result, which nobody will take.
+    ///
+    /// # Safety
+    /// The task is done; called by the owner of the `JoinHandle`, who has not taken it.
+    pub(crate) unsafe fn discard_output(&self) {
+        // SAFETY: the vtable was made for this task; the rest is the caller's promise.
+        unsafe { (self.vtable.discard)(self.task) };
+    }
 }
 
 impl Deref for TaskRef {
@@ -170,6 +185,7 @@ where
     const VTABLE: &'static Vtable = &Vtable {
         run: Self::run,
         take: Self::take,
+        discard: Self::discard,
         free: Self::free,
     };
 
@@ -199,7 +215,14 @@ where
         // SAFETY: the `Runnable` keeps it alive.
         let header = unsafe { task.as_ref() };
         let output = match started {
-            Ok(()) => catch_unwind(AssertUnwindSafe(body)),
+            Ok(()) => match catch_unwind(AssertUnwindSafe(body)) {
+                // SAFETY: as above.
+                Err(payload) => match unsafe { Self::leave_unhandled(task, payload) } {
+                    Some(payload) => Err(payload),
+                    None => return header.complete(),
+                },
+                output => output,
+            },
             Err(error) => header.refuse(error, body),
         };
         if header.drops_output() {
@@ -211,16 +234,60 @@ where
         header.complete();
     }
 
+    /// Leaves the end of a body that has unwound to whoever may take it, and to the policy of the runtime; returns it if it does not concern
+    /// that.
+    ///
+    /// # Safety
+    /// As [`TaskRef::run_body`].
+    #[cold]
+    unsafe fn leave_unhandled(
+        task: NonNull<Task>,
+        payload: Box<dyn Any + Send>,
+    ) -> Option<Box<dyn Any + Send>> {
+        // SAFETY: the `Runnable` keeps it alive.
+        let header = unsafe { task.as_ref() };
+        let unhandled = match Unhandled::new(header, payload) {
+            Ok(unhandled) => unhandled,
+            Err(payload) => return Some(payload),
+        };
+        if header.drops_output() {
+            Self::drop_quietly(unhandled);
+        } else {
+            // SAFETY: passed on; it is not done yet.
+            unsafe { *Self::content(task) = Content::Unhandled(unhandled) };
+        }
+        None
+    }
+
     /// # Safety
     /// As [`TaskRef::take_output`]; `output` is a place for a `thread::Result<T>`.
     unsafe fn take(task: NonNull<Task>, output: *mut ()) {
         // SAFETY: passed on: once the task is done its joiner alone touches the content.
         let content = unsafe { Self::content(task) };
-        let Content::Output(value) = mem::replace(content, Content::Empty) else {
-            unreachable!("a result is taken once");
+        let value = match mem::replace(content, Content::Empty) {
+            Content::Output(value) => value,
+            other => Self::take_unhandled(other),
         };
         // SAFETY: passed on.
         unsafe { output.cast::<thread::Result<T>>().write(value) };
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_unhandled(content: Content<F, T>) -> thread::Result<T> {
+        match content {
+            Content::Unhandled(unhandled) => Err(unhandled.take()),
+            _ => unreachable!("a result is taken once"),
+        }
+    }
+
+    /// # Safety
+    /// As [`TaskRef::discard_output`].
+    #[cold]
+    unsafe fn discard(task: NonNull<Task>) {
+        // SAFETY: passed on: once the task is done its joiner alone touches the content.
+        let content = unsafe { Self::content(task) };
+        Self::drop_quietly(mem::replace(content, Content::Empty));
     }
 
     /// # Safety
@@ -233,6 +300,7 @@ where
     }
 
     /// As std, does not let a panic of a destructor out: there is nobody to tell.
+    #[inline(always)]
     fn drop_quietly<D>(value: D) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
             // Its own destructor may panic as well.

@@ -20,6 +20,8 @@
 //! | `forked.rs` | noticing that the process is a fork, without its workers |
 //! | `started.rs` | the green threads of a worker that have begun and not ended |
 //! | `timer.rs` | green threads that wait for a moment |
+//! | `monitor.rs`, `trace.rs` | noticing that a worker is stuck; asking it what it runs |
+//! | `panics.rs` | panics: whose they were, and those that nobody hears of |
 //!
 //! `README.md` beside this file tells the protocols and why they lose no wake-up.
 
@@ -34,10 +36,13 @@ mod inbox;
 pub(crate) mod interrupt;
 mod job;
 mod local;
+mod monitor;
+mod panics;
 pub(crate) mod park;
 mod started;
 pub(crate) mod task;
 mod timer;
+mod trace;
 pub(crate) mod worker;
 
 use std::env;
@@ -61,6 +66,8 @@ pub use handle::{Handle, Leftover, Runtime, ShutdownReport};
 use idle::Idle;
 use inbox::{Inbox, Place};
 pub use local::LocalRuntime;
+use monitor::Monitor;
+pub use panics::PanicPolicy;
 use task::Runnable;
 
 /// What all threads may touch of a runtime.
@@ -73,8 +80,10 @@ pub(crate) struct Shared {
     injector: Injector<Runnable>,
     idle: Idle,
     phase: AtomicU8,
-    /// One for each worker, and one for all handles together.
+    /// One for each worker, one for all handles together, one for the monitor, one for each panic that nobody has heard of yet.
     uses: AtomicUsize,
+    monitor: Monitor,
+    panic_policy: PanicPolicy,
     ending: Mutex<Ending>,
     /// Somebody waits for the workers to end.
     ended: Condvar,
@@ -118,6 +127,7 @@ pub(crate) struct Remote {
     placed: AtomicUsize,
     /// Its OS thread has left its loop.
     ended: AtomicBool,
+    thread: monitor::WorkerThread,
     /// The fresh green thread that the worker has spawned last, which it runs next. Others may steal it as well.
     newest: Place,
     /// The thief's end of the worker's queue of the other fresh ones.
@@ -211,6 +221,7 @@ impl Shared {
     fn new(settings: &Builder, count: usize) -> io::Result<(&'static Shared, Vec<FreshQueue>)> {
         overflow::set_describe(worker::describe_overflow);
         forked::watch();
+        panics::name_green_threads();
         let stack_size = match settings.stack_size {
             Some(size) => stack::rounded_size(size)?,
             None => stack::rounded_size(default_stack_size()?)?,
@@ -231,6 +242,7 @@ impl Shared {
                 placed: AtomicUsize::new(0),
                 newest: Place::new(),
                 ended: AtomicBool::new(false),
+                thread: monitor::WorkerThread::default(),
                 stealer,
             }));
             queues.push(queue);
@@ -241,6 +253,8 @@ impl Shared {
             idle: Idle::new(),
             phase: AtomicU8::new(OPEN),
             uses: AtomicUsize::new(count + 1),
+            monitor: Monitor::new(settings.stuck_after),
+            panic_policy: settings.panic_policy,
             ending: Mutex::default(),
             ended: Condvar::new(),
             stack_size,
@@ -251,7 +265,12 @@ impl Shared {
         Ok((shared, queues))
     }
 
-    /// Gives one use of the runtime up: a worker's, or that of all handles. With the last one its memory is taken back, unless green
+    /// Adds a use, for a caller that has got one.
+    fn retain(&self) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives one use of the runtime up. With the last one its memory is taken back, unless green
     /// threads were left behind.
     ///
     /// # Safety
@@ -333,6 +352,7 @@ impl Shared {
             self.phase.store(CLOSED, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             self.refuse_injected();
+            self.monitor.stop();
         }
         self.ended.notify_all();
         // SAFETY: passed on.
@@ -385,6 +405,10 @@ impl Shared {
 
     /// Takes in a fresh green thread from outside of the workers.
     fn inject(&self, fresh: Runnable) {
+        if self.is_closing() {
+            // Whoever goes on spawning would keep the workers from ending.
+            return fresh.refuse_cancelled();
+        }
         self.injector.push(fresh);
         self.wake_searcher();
         // Either the last worker finds it in the queue, or this finds that it has ended.

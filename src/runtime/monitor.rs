@@ -195,10 +195,7 @@ impl Watched {
         let turn = self.remote.turn.load(Ordering::Relaxed);
         let moved = turn != self.turn;
         if asleep || moved {
-            self.turn = turn;
-            self.since = Instant::now();
-            self.looks = 0;
-            self.reported = false;
+            self.begin(turn);
             return match (asleep, moved) {
                 (true, false) => Finding::Asleep,
                 _ => Finding::Busy,
@@ -211,6 +208,14 @@ impl Watched {
         Finding::Stuck
     }
 
+    /// Counts anew, from now on.
+    fn begin(&mut self, turn: u32) {
+        self.turn = turn;
+        self.since = Instant::now();
+        self.looks = 0;
+        self.reported = false;
+    }
+
     /// Says what it is stuck in, unless that is over meanwhile.
     fn report(&mut self) {
         self.reported = true;
@@ -219,7 +224,8 @@ impl Watched {
         let answer = trace::ask(self.remote, self.turn);
         let (index, held) = (self.index, self.since.elapsed().as_millis());
         match answer {
-            Answer::MovedOn => {}
+            // Or it has not begun yet: between two green threads it is in the turn of the next.
+            Answer::MovedOn => self.begin(self.turn),
             Answer::Here(Trace {
                 name,
                 id,
@@ -272,7 +278,7 @@ fn look_at_all(shared: &Shared, workers: &mut [Watched]) -> bool {
         if finding != Finding::Stuck {
             continue;
         }
-        if !worker.remote.stealer.is_empty() {
+        if !worker.remote.stealer.is_empty() || !worker.remote.newest.is_empty() {
             shared.wake_searcher();
         }
         if !worker.reported {

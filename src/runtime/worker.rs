@@ -204,6 +204,7 @@ impl Worker {
         // A hook may panic, too.
         let guard = AbortIfPanic;
         let worker = Worker::new(shared, index, fresh);
+        worker.remote().thread.begin();
         if let Some(hook) = &shared.on_thread_start {
             hook();
         }
@@ -213,6 +214,7 @@ impl Worker {
             hook();
         }
         mem::forget(guard);
+        worker.remote().thread.end();
         let clean = worker.is_unused();
         let left = worker.leftovers();
         if clean {
@@ -324,7 +326,7 @@ impl Worker {
         self.index == index && self.belongs_to(shared)
     }
 
-    fn remote(&self) -> &'static Remote {
+    pub(super) fn remote(&self) -> &'static Remote {
         self.remote
     }
 
@@ -499,6 +501,7 @@ impl Worker {
             || self.until_timers(),
             &mut self.events.borrow_mut(),
         );
+        self.shared.monitor.note_awake();
         self.fire_timers();
         if !idle.leave(self.index) {
             return None;
@@ -677,6 +680,7 @@ impl Worker {
                 },
                 &mut self.events.borrow_mut(),
             );
+            self.shared.monitor.note_awake();
             self.accept_inbox();
             self.fire_timers();
             if silent && since.elapsed() >= LONG_IN_PLACE {

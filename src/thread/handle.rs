@@ -171,8 +171,8 @@ impl<T> Drop for LocalJoinHandle<T> {
     fn drop(&mut self) {
         let task = self.handle.task();
         if task.is_done() {
-            // SAFETY: there is one handle for a task, and this is it; the task is done, and returns a `T`.
-            drop(unsafe { task.take_output::<T>() });
+            // SAFETY: there is one handle for a task, and this is it; the task is done.
+            unsafe { task.discard_output() };
         } else {
             task.drop_output_at_end();
         }
