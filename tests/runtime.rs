@@ -766,6 +766,8 @@ fn wake_ups_that_meet_the_end_of_the_runtime_do_no_harm(#[values(1, 3)] count: u
                 let work = move || {
                     let mut own: Vec<Thread> = Vec::new();
                     while !over.load(Ordering::SeqCst) {
+                        // Workers of the runtime may need the processor to end.
+                        thread::yield_now();
                         let thread = &threads[random.next() as usize % threads.len()];
                         match random.next() % 16 {
                             0 => thread.cancel(),
@@ -1137,4 +1139,28 @@ fn payloads_are_those_of_the_panic() {
     let runtime = LocalRuntime::new().unwrap();
     let caught = runtime.block_on(|| spawn_local(|| resume_unwind(payload)).join());
     assert_eq!(caught.unwrap_err().downcast_ref(), Some(&7_u8));
+}
+
+#[test]
+fn a_name_with_a_nul_byte_is_an_error() {
+    let error = Builder::new().thread_name("a\0b").build().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("NUL"), "{error}");
+}
+
+#[test]
+fn a_local_runtime_does_not_run_on_the_stack_of_a_coroutine() {
+    // The coroutine could suspend out of it, and leave it without its loop.
+    let inside = corde::coroutine::scoped(
+        |yielder: &corde::coroutine::Yielder<(), ()>, ()| {
+            let runtime = LocalRuntime::new().unwrap();
+            let run = || runtime.block_on(|| yielder.suspend(()));
+            catch_unwind(AssertUnwindSafe(run)).unwrap_err()
+        },
+        |coroutine| coroutine.resume(()),
+    );
+    let corde::coroutine::CoroutineResult::Return(panic) = inside.unwrap() else {
+        panic!("it suspended");
+    };
+    assert!(panic.downcast_ref::<&str>().unwrap().contains("coroutine"));
 }

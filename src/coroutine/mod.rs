@@ -103,7 +103,7 @@ pub enum CoroutineResult<Yield, Return> {
 /// from a thread-local of `std`, in a coroutine that outlives the function that made it: `std` takes for granted that such a borrow ends
 /// before the OS thread does, and destroys the thread-local then. corde cannot see it. What it does: a coroutine that is dropped by the
 /// destructors of thread-locals is leaked instead of unwound, once corde's own thread-local is gone, and its destructors do not
-/// run. Green threads are not concerned, as their OS threads do not end; nor is [`scoped`]. An initializer of a
+/// run. Green threads are not concerned, as their OS threads do not end before them; nor is [`scoped`]. An initializer of a
 /// thread-local must not suspend at all, wherever it runs.
 ///
 /// # Examples

@@ -201,6 +201,10 @@ impl Builder {
             }
             None => default_workers()?,
         };
+        if self.thread_name.contains('\0') {
+            let message = "the name of a runtime's threads contains a NUL byte";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         let (shared, queues) = Shared::new(self, count)?;
         for (index, queue) in queues.into_iter().enumerate() {
             let pin = self.pin;

@@ -12,6 +12,7 @@ use super::handle::Handle;
 use super::task::{Settings, Task};
 use super::worker::{self, Worker};
 use super::{CLOSING, Shared};
+use crate::stack::on_thread_stack;
 
 /// How long a runtime that is dropped goes on running its green threads.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -76,7 +77,8 @@ impl LocalRuntime {
     ///
     /// # Panics
     ///
-    /// With the panic of `f`; and if the calling thread runs a green thread or a runtime already.
+    /// With the panic of `f`. If the calling thread runs a green thread or a runtime already, or calls from inside of a coroutine or of
+    /// [`on_stack`](crate::stack::on_stack).
     pub fn block_on<F, T>(&self, f: F) -> T
     where
         F: FnOnce() -> T,
@@ -84,6 +86,10 @@ impl LocalRuntime {
         assert!(
             worker::current().is_none(),
             "a runtime was started on a thread that runs one already"
+        );
+        assert!(
+            on_thread_stack(),
+            "a runtime on this thread was started on the stack of a coroutine, which could suspend out of it"
         );
         let settings = Settings {
             name: Some("main".into()),

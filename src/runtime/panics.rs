@@ -68,7 +68,8 @@ impl Unhandled {
         task: &Task,
         payload: Box<dyn Any + Send>,
     ) -> Result<Box<Unhandled>, Box<dyn Any + Send>> {
-        let shared = task.shared;
+        // SAFETY: it has not ended.
+        let shared = unsafe { task.shared() };
         let policy = shared.panic_policy;
         if policy == PanicPolicy::Report || payload.is::<Cancelled>() {
             return Err(payload);

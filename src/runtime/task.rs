@@ -107,7 +107,8 @@ pub(crate) struct Task {
     remote: AtomicU32,
     /// Link of the inbox that the task is in.
     pub(super) next: AtomicPtr<Task>,
-    pub(crate) shared: &'static Shared,
+    /// May be gone once the task has ended.
+    shared: NonNull<Shared>,
     pub(crate) id: ThreadId,
     /// Boxed twice, as few have one, and each pays for the place.
     name: Option<Box<Box<str>>>,
@@ -175,7 +176,7 @@ impl Task {
             token: AtomicBool::new(false),
             remote: AtomicU32::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
-            shared,
+            shared: NonNull::from(shared),
             id: ThreadId::next(),
             name: settings.name.map(Box::new),
             stack_size: settings.stack_size,
@@ -189,6 +190,15 @@ impl Task {
         let task = unsafe { TaskRef::new(body, header) };
         let runnable = Runnable { task: task.clone() };
         (task, runnable)
+    }
+
+    /// The runtime that it belongs to.
+    ///
+    /// # Safety
+    /// The task has not ended: only until then does the runtime certainly exist.
+    pub(super) unsafe fn shared(&self) -> &'static Shared {
+        // SAFETY: passed on.
+        unsafe { self.shared.as_ref() }
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
@@ -228,7 +238,8 @@ impl Task {
         }
         if let Some(home) = home_in(before) {
             // It has not ended, nor will its home before the message has arrived; then it may, at once.
-            let remote = &self.shared.workers[home];
+            // SAFETY: so its runtime is there.
+            let remote = &unsafe { self.shared() }.workers[home];
             let reactor = remote.reactor.clone();
             // SAFETY: whoever calls has it alive.
             let message = unsafe { TaskRef::from_borrowed(NonNull::from(self)) };
@@ -460,7 +471,8 @@ impl Runnable {
     /// Gives it a stack and a home; false if it has ended instead.
     fn start(&mut self, worker: &Worker) -> bool {
         let task = &self.task;
-        if task.shared.is_closing() {
+        // SAFETY: it has not ended.
+        if unsafe { task.shared() }.is_closing() {
             task.interrupts.fetch_or(CANCEL, Ordering::Relaxed);
         }
         let stack = if task.is_cancelled() {

@@ -209,7 +209,7 @@ impl Worker {
             hook();
         }
         sys::wait_exactly();
-        worker.run_here(|| false);
+        worker.run_here(|| worker.phase.get() == ABANDONING);
         if let Some(hook) = &shared.on_thread_stop {
             hook();
         }
@@ -217,17 +217,28 @@ impl Worker {
         worker.remote().thread.end();
         let clean = worker.is_unused();
         let left = worker.leftovers();
+        let left_behind = !left.is_empty();
         if clean {
             // SAFETY: it came from a box (`new`); its loop is over, and no green thread is left that could use it.
             drop(unsafe { Box::from_raw(ptr::from_ref(worker).cast_mut()) });
         }
         // SAFETY: this worker does nothing more.
         unsafe { shared.worker_ended(index, left) };
+        // The frames that are left behind may borrow from this OS thread's locals, which end with it; and others may use what
+        // those frames lend them.
+        if left_behind {
+            loop {
+                thread::park();
+            }
+        }
     }
 
     /// Returns whether nothing can use it any more. A coroutine that has left its green thread may have a timer here.
     pub(super) fn is_unused(&self) -> bool {
-        self.has_ended() && self.timers.is_empty()
+        self.started.is_empty()
+            && self.local.borrow().is_empty()
+            && !self.has_woken()
+            && self.timers.is_empty()
     }
 
     /// Runs green threads on the calling OS thread until `done`, or until the runtime has ended and there are none.
@@ -321,9 +332,10 @@ impl Worker {
         ptr::eq(self.shared, shared)
     }
 
-    /// Returns whether this is worker `index` of `shared`.
-    pub(super) fn is_at(&self, shared: &Shared, index: usize) -> bool {
-        self.index == index && self.belongs_to(shared)
+    /// Returns whether this is worker `index` of the runtime at this address, which need not exist any more.
+    #[inline(always)]
+    pub(super) fn is_at(&self, shared: NonNull<Shared>, index: usize) -> bool {
+        self.index == index && ptr::eq(self.shared, shared.as_ptr())
     }
 
     pub(super) fn remote(&self) -> &'static Remote {

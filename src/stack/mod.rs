@@ -59,6 +59,8 @@ use std::sync::OnceLock;
 
 pub use pool::{Stats, stats, trim};
 use slab::{Shape, Slot};
+#[cfg(feature = "runtime")]
+pub(crate) use switch::on_thread_stack;
 pub use switch::{ensure, on_stack, remaining};
 
 /// Size in bytes of a stack when nothing else is asked for: 128 KiB; four times that with the features `asan` and `tsan`, as

@@ -155,6 +155,14 @@ pub fn remaining() -> Option<usize> {
     look_up(here)
 }
 
+/// Returns whether the caller runs on its OS thread's own stack; true where that is not known.
+#[cfg(feature = "runtime")]
+pub(crate) fn on_thread_stack() -> bool {
+    let here = arch::stack_pointer();
+    let bounds = THREAD.get().or_else(thread_bounds);
+    bounds.is_none_or(|(bottom, end)| (bottom..end).contains(&here))
+}
+
 thread_local! {
     /// The bounds of the stack that was asked for last, so that a recursion does not look them up at each level.
     static KNOWN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };

@@ -20,6 +20,9 @@ pub use crate::thread::sleep;
 ///
 /// In [`without_cancel`](crate::thread::without_cancel) a limit from outside does not strike.
 ///
+/// Do not suspend a [coroutine](crate::coroutine) of your own inside of `f` out of it: its limit stays in force for the thread, and strikes whoever waits
+/// there next.
+///
 /// # Errors
 ///
 /// [`Elapsed`], if `f` was ended.
