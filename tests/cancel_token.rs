@@ -15,7 +15,7 @@ use corde::thread::{self, CancelToken, Cancelled, JoinSet, without_cancel};
 use corde::time::timeout;
 use rstest::{Context, rstest};
 use util::random::Xorshift;
-use util::threads::{Kind, OnDrop, is_quiet_panic, panic_quietly, spin_until, wait_until};
+use util::threads::{Kind, OnDrop, is_quiet_panic, panic_quietly, wait_until};
 use util::{LIMIT, child, full_name, stress, with_workers};
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -250,7 +250,7 @@ fn a_token_ends_any_wait(
             starts.store(true, Ordering::SeqCst);
             if early {
                 // It is over before it waits.
-                spin_until(|| theirs.is_cancelled());
+                without_cancel(|| wait_until(|| theirs.is_cancelled()));
             }
             wait();
         });
