@@ -1164,3 +1164,29 @@ fn a_local_runtime_does_not_run_on_the_stack_of_a_coroutine() {
     };
     assert!(panic.downcast_ref::<&str>().unwrap().contains("coroutine"));
 }
+
+#[test]
+fn those_that_have_not_begun_when_the_time_is_over_end_as_cancelled() {
+    let runtime = Builder::new().workers(1).build().unwrap();
+    let [begun, over] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let (has_begun, is_over) = (begun.clone(), over.clone());
+    let busy = runtime.spawn(move || {
+        let queued: Vec<_> = (0..5).map(|_| corde::go!(|| ())).collect();
+        let local = corde::thread::spawn_local(|| ());
+        has_begun.store(true, Ordering::SeqCst);
+        while !is_over.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        drop(local);
+        queued
+    });
+    while !begun.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    // Nothing can end while the only worker is busy.
+    assert_eq!(runtime.shutdown(Duration::ZERO).left().len(), 1);
+    over.store(true, Ordering::SeqCst);
+    for queued in busy.join().unwrap() {
+        assert!(queued.join().unwrap_err().is::<corde::thread::Cancelled>());
+    }
+}

@@ -352,6 +352,7 @@ impl Shared {
             self.phase.store(CLOSED, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             self.refuse_injected();
+            self.refuse_placed();
             self.monitor.stop();
         }
         self.ended.notify_all();
@@ -382,6 +383,18 @@ impl Shared {
         self.advance(CLOSING);
         // SAFETY: nobody has got a handle.
         unsafe { self.release() };
+    }
+
+    /// Ends what one worker has placed with another that had just ended. (Wake-ups are not among it: those keep their worker from ending, or
+    /// its green threads were left behind.)
+    fn refuse_placed(&self) {
+        for remote in &self.workers {
+            remote.inbox.take(|task| {
+                if task.is_fresh() {
+                    Runnable::placed(task).refuse_cancelled();
+                }
+            });
+        }
     }
 
     /// Ends what came too late: no worker looks for it any more.

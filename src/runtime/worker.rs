@@ -11,6 +11,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::iter;
 use std::mem;
 use std::ops::Range;
 use std::pin::pin;
@@ -213,6 +214,7 @@ impl Worker {
         if let Some(hook) = &shared.on_thread_stop {
             hook();
         }
+        worker.refuse_fresh();
         mem::forget(guard);
         worker.remote().thread.end();
         let clean = worker.is_unused();
@@ -231,6 +233,19 @@ impl Worker {
                 thread::park();
             }
         }
+    }
+
+    /// Ends those here that have not begun, when the time is over: who joins them must not wait for ever.
+    fn refuse_fresh(&self) {
+        self.accept_inbox();
+        let local = self.local.take();
+        let (fresh, started): (Vec<_>, Vec<_>) = local.into_iter().partition(Runnable::is_fresh);
+        self.local.borrow_mut().extend(started);
+        let queued = iter::from_fn(|| self.fresh.pop().or_else(|| self.remote.newest.take()));
+        fresh
+            .into_iter()
+            .chain(queued)
+            .for_each(Runnable::refuse_cancelled);
     }
 
     /// Returns whether nothing can use it any more. A coroutine that has left its green thread may have a timer here.
