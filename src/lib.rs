@@ -28,6 +28,7 @@
 //! | --- | --- |
 //! | starting: [`run`], [`go!`](go) | `thread/mod.rs`, `macros.rs` |
 //! | green threads and their handles, cancelling them | [`thread`] |
+//! | locks, channels, and other ways of waiting for each other | [`sync`] |
 //! | timeouts, intervals | [`time`] |
 //! | a runtime with settings of its own, or with an end | [`runtime`] |
 //! | sockets | [`net`] |
@@ -77,6 +78,8 @@ pub mod runtime;
 
 #[cfg(feature = "runtime")]
 pub mod net;
+#[cfg(feature = "runtime")]
+pub mod sync;
 #[cfg(feature = "runtime")]
 pub mod thread;
 #[cfg(feature = "runtime")]

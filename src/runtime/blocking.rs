@@ -141,7 +141,9 @@ impl Pool {
             return f();
         };
         // Who is to end does not begin.
-        interrupt::strike(task);
+        if let Some(interrupt) = interrupt::due(task) {
+            interrupt.strike();
+        }
         let frame = Frame::new(f);
         // What the closure borrows must not end before it is done.
         let guard = AbortIfPanic;
@@ -152,8 +154,10 @@ impl Pool {
             // SAFETY: the frame is alive, and has not been submitted anywhere else.
             if interrupt::is_due(task) && unsafe { self.withdraw(frame.job()) } {
                 mem::forget(guard);
-                interrupt::strike(task);
-                unreachable!("an interrupt that is due strikes");
+                match interrupt::due(task) {
+                    Some(interrupt) => interrupt.strike(),
+                    None => unreachable!("an interrupt that is due stays so"),
+                }
             }
             interrupt::masked(park::park);
         }

@@ -81,7 +81,37 @@ pub(crate) fn is_interrupt(payload: &(dyn Any + Send)) -> bool {
 
 /// Unwinds as a cancelled thread does.
 pub(crate) fn unwind_cancelled() -> ! {
-    Owner::current().with_local(|local| local.unwind(Cancelled::new()))
+    Interrupt(Kind::Cancelled).strike()
+}
+
+#[allow(dead_code, reason = "for locks, which come next")]
+/// Returns whether the calling thread unwinds from a panic, and not from an interrupt: what is left half done then is poisoned.
+pub(crate) fn is_panicking() -> bool {
+    thread::panicking() && !Owner::current().with_local(|local| local.interrupted.get())
+}
+
+/// An interrupt that is to strike the calling thread, as soon as it has cleared up what it waits in.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Interrupt(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Cancelled,
+    /// To the limit with this address.
+    Overdue(usize),
+}
+
+impl Interrupt {
+    /// Unwinds.
+    #[cold]
+    pub(crate) fn strike(self) -> ! {
+        Owner::current().with_local(|local| local.interrupted.set(true));
+        match self.0 {
+            Kind::Cancelled => resume_unwind(Box::new(Cancelled::new())),
+            Kind::Overdue(limit) => resume_unwind(Box::new(Overdue(limit))),
+        }
+    }
 }
 
 /// What ends a limit besides the clock. Whoever raises it calls [`alert`] afterwards.
@@ -147,18 +177,6 @@ impl Local {
         }
         (any, outermost)
     }
-
-    /// Unwinds to `limit`, if there is one.
-    fn unwind_to(&self, limit: Option<&Limit>) {
-        if let Some(limit) = limit {
-            self.unwind(Overdue(limit.address()));
-        }
-    }
-
-    fn unwind<P: Send + 'static>(&self, payload: P) -> ! {
-        self.interrupted.set(true);
-        resume_unwind(Box::new(payload))
-    }
 }
 
 thread_local! {
@@ -195,18 +213,18 @@ pub(super) fn is_due(task: &Task) -> bool {
     (cancelled || local.over().1.is_some()) && !thread::panicking()
 }
 
-/// Called by a green thread that is about to wait, if it has interrupts.
+/// What strikes a green thread that is about to wait, if it has interrupts.
 #[cold]
 #[inline(never)]
-pub(super) fn strike(task: &Task) {
+pub(super) fn due(task: &Task) -> Option<Interrupt> {
     if thread::panicking() {
-        return;
+        return None;
     }
     let local = &task.local;
     if task.is_cancelled() && local.masks.get() == 0 {
         // Acquire: what the one who cancels did before is seen by the destructors.
         task.interrupts.load(Ordering::Acquire);
-        local.unwind(Cancelled::new());
+        return Some(Interrupt(Kind::Cancelled));
     }
     // First reset, then look: what ends later sets it again. Acquire: who has set it made what it tells of visible before.
     task.interrupts.fetch_and(!TIMEOUT, Ordering::Acquire);
@@ -214,22 +232,26 @@ pub(super) fn strike(task: &Task) {
     if any {
         task.interrupts.fetch_or(TIMEOUT, Ordering::Relaxed);
     }
-    local.unwind_to(outermost);
+    outermost.map(Limit::interrupt)
 }
 
 /// Called by an OS thread that is about to wait; returns until when it may.
-pub(super) fn strike_os_thread() -> Option<Instant> {
+///
+/// # Errors
+/// What strikes it.
+pub(super) fn limit_of_os_thread() -> Result<Option<Instant>, Interrupt> {
     // While the thread's locals are being destroyed it has no limits.
     OS_THREAD
         .try_with(|local| {
             if !local.has_limits() || thread::panicking() {
-                return None;
+                return Ok(None);
             }
-            local.unwind_to(local.over().1);
-            local.earliest()
+            match local.over().1 {
+                Some(limit) => Err(limit.interrupt()),
+                None => Ok(local.earliest()),
+            }
         })
-        .ok()
-        .flatten()
+        .unwrap_or(Ok(None))
 }
 
 /// Wakes a thread to look whether a limit of it is over, now that a signal has been raised.
@@ -289,6 +311,10 @@ impl Limit {
 
     fn address(&self) -> usize {
         ptr::from_ref(self) as usize
+    }
+
+    fn interrupt(&self) -> Interrupt {
+        Interrupt(Kind::Overdue(self.address()))
     }
 
     /// Puts it into force, as the innermost.

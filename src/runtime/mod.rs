@@ -36,6 +36,7 @@ mod inbox;
 pub(crate) mod interrupt;
 mod job;
 mod local;
+pub(crate) mod lock;
 mod monitor;
 mod panics;
 pub(crate) mod park;
@@ -43,6 +44,7 @@ mod started;
 pub(crate) mod task;
 mod timer;
 mod trace;
+pub(crate) mod wait_list;
 pub(crate) mod worker;
 
 use std::env;

@@ -11,7 +11,8 @@ use std::thread;
 use std::time::Instant;
 
 use super::cell::TaskRef;
-use super::{forked, interrupt, worker};
+use super::interrupt::{self, Interrupt};
+use super::{forked, worker};
 use crate::thread::ThreadId;
 
 /// A thread, green or not, that can be woken.
@@ -98,30 +99,37 @@ impl Waiter {
 ///
 /// An interrupt strikes here (interrupt.rs): whoever waits has to clear up when it unwinds.
 pub(crate) fn park() {
-    match worker::current_green() {
-        Some((worker, task)) => worker.park(task),
-        None => match strike_os_thread() {
-            Some(limit) => thread::park_timeout(limit.saturating_duration_since(Instant::now())),
-            None => thread::park(),
-        },
-    }
+    try_park(None).unwrap_or_else(|interrupt| interrupt.strike());
 }
 
 /// Like [`park`], until `deadline` at most. Whether that has passed is for the caller to see.
 pub(crate) fn park_until(deadline: Instant) {
-    match worker::current_green() {
-        Some((worker, task)) => worker.park_until(task, deadline),
-        None => {
-            let until = strike_os_thread().map_or(deadline, |limit| limit.min(deadline));
-            thread::park_timeout(until.saturating_duration_since(Instant::now()));
-        }
+    try_park(Some(deadline)).unwrap_or_else(|interrupt| interrupt.strike());
+}
+
+/// Like [`park`], until `deadline` at most if there is one, but does not unwind.
+///
+/// # Errors
+/// What is to strike here. The caller may find that it has got what it waits for, and go on.
+#[inline]
+pub(crate) fn try_park(deadline: Option<Instant>) -> Result<(), Interrupt> {
+    match (worker::current_green(), deadline) {
+        (Some((worker, task)), None) => worker.park(task),
+        (Some((worker, task)), Some(deadline)) => worker.park_until(task, deadline),
+        (None, _) => park_os_thread(deadline),
     }
 }
 
-/// What an OS thread does before it waits; returns until when it may.
-fn strike_os_thread() -> Option<Instant> {
+fn park_os_thread(deadline: Option<Instant>) -> Result<(), Interrupt> {
     forked::check();
-    interrupt::strike_os_thread()
+    let limit = interrupt::limit_of_os_thread()?;
+    match limit.into_iter().chain(deadline).min() {
+        Some(until) => {
+            thread::park_timeout(until.saturating_duration_since(Instant::now()));
+        }
+        None => thread::park(),
+    }
+    Ok(())
 }
 
 /// Lets others run, if the calling green thread has run for long.

@@ -208,11 +208,17 @@ impl Task {
     /// Makes the current or the next park of this task return.
     #[inline]
     pub(crate) fn wake(&self) {
-        let home = home_in(self.remote.load(Ordering::Relaxed));
-        match (worker::current(), home) {
-            (Some(worker), Some(home)) if worker.is_at(self.shared, home) => self.wake_here(worker),
-            _ => self.wake_from_afar(),
+        match self.home_if_here() {
+            Some(home) => self.wake_here(home),
+            None => self.wake_from_afar(),
         }
+    }
+
+    /// The worker of the calling OS thread, if that is this task's home.
+    #[inline(always)]
+    pub(super) fn home_if_here(&self) -> Option<&'static Worker> {
+        let home = home_in(self.remote.load(Ordering::Relaxed))?;
+        worker::current().filter(|worker| worker.is_at(self.shared, home))
     }
 
     /// Wakes the task on its home's OS thread.

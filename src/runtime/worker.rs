@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use super::cell::TaskRef;
 use super::chaos;
-use super::interrupt::{self, TIMEOUT};
+use super::interrupt::{self, Interrupt, TIMEOUT};
 use super::started::Started;
 use super::task::{After, Runnable, Suspension, Task};
 use super::timer::{Timer, Timers};
@@ -142,6 +142,17 @@ pub(crate) fn spend() {
             left => worker.tries.set(left - 1),
         }
     }
+}
+
+/// What is to strike `task`, which is about to wait.
+#[inline(always)]
+fn interruptible(task: &Task) -> Result<(), Interrupt> {
+    if task.interrupts.load(Ordering::Relaxed) != 0 {
+        if let Some(interrupt) = interrupt::due(task) {
+            return Err(interrupt);
+        }
+    }
+    Ok(())
 }
 
 /// A new handle of the green thread that calls.
@@ -642,41 +653,35 @@ impl Worker {
 
     /// Parks `task`, which is the green thread that calls.
     #[inline(always)]
-    pub(crate) fn park(&self, task: &Task) {
-        self.interruptible(task);
+    pub(crate) fn park(&self, task: &Task) -> Result<(), Interrupt> {
+        interruptible(task)?;
         if task.take_notification() {
-            return;
+            return Ok(());
         }
         if thread::panicking() {
-            return self.park_in_place(task);
+            self.park_in_place(task);
+            return Ok(());
         }
         if chaos::once_in(4) {
             // A wake-up may come between the look at the condition and the wait.
             // SAFETY: `task` is the green thread that calls.
             unsafe { task.suspend(Suspension::Yield) };
             if task.take_notification() {
-                return;
+                return Ok(());
             }
         }
         // SAFETY: `task` is the green thread that calls.
         unsafe { task.suspend(Suspension::Park) };
         task.take_notification();
-    }
-
-    /// Lets an interrupt strike that `task`, which is about to wait, has got.
-    #[inline(always)]
-    fn interruptible(&self, task: &Task) {
-        if task.interrupts.load(Ordering::Relaxed) != 0 {
-            interrupt::strike(task);
-        }
+        Ok(())
     }
 
     /// Like [`park`](Worker::park), until `deadline` at most.
-    pub(crate) fn park_until(&self, task: &Task, deadline: Instant) {
+    pub(crate) fn park_until(&self, task: &Task, deadline: Instant) -> Result<(), Interrupt> {
         // Without a count: from here to the end of this function nothing can happen but that the green thread as a whole waits.
         let timer = pin!(Timer::new(&self.timers, NonNull::from(task)));
         timer.as_ref().arm(deadline);
-        self.park(task);
+        self.park(task)
     }
 
     /// Runs `f` with a timer that wakes the green thread that calls at `deadline`, if `f` takes so long.
@@ -747,7 +752,7 @@ impl Worker {
     /// Lets the other green threads of this worker run before `task`, which is the one that calls.
     #[inline(always)]
     pub(crate) fn yield_now(&self, task: &Task) {
-        self.interruptible(task);
+        interruptible(task).unwrap_or_else(|interrupt| interrupt.strike());
         // While it unwinds others may not run: see `park_in_place`.
         if !thread::panicking() {
             // SAFETY: `task` is the green thread that calls.

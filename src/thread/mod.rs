@@ -167,9 +167,9 @@ pub fn current() -> Thread {
 /// A green thread is suspended. Unlike std's it does not return without a token.
 pub fn park() {
     match worker::current_green() {
-        Some((worker, task)) => {
+        Some((_, task)) => {
             while !take(&task.token) {
-                worker.park(task);
+                park::park();
             }
         }
         None => {

@@ -1,0 +1,346 @@
+//! Lists of waiting threads: the queue of everything that more than one can wait for.
+//!
+//! A [`WaitList`] lies under a [`Lock`], together with what is waited for. The nodes lie in the frames of those who wait, so that waiting
+//! allocates nothing. A node has a value, by which the two sides tell each other something: what the one wants, what the other gives.
+//!
+//! 1. Who sees, under the lock, that it has to wait calls [`wait`], which puts its node at the end, unlocks, and parks.
+//! 2. Who has something to give *grants* it to a node under the lock: takes the node out, changes its value, and sets `granted`. After
+//!    unlocking it wakes its thread.
+//! 3. The waiter finds `granted` set, and returns with the value.
+//! 4. Who has no more time, or is interrupted, takes the lock. If its node is in the list still, it takes that out. If not, it has been granted,
+//!    and that counts: nothing that was handed over is ever lost.
+//!
+//! # Invariants
+//!
+//! 1. A node is in a list from `link` until it is granted or unlinked; links and value are touched under the list's lock meanwhile. From
+//!    `granted` on they are the waiter's alone.
+//! 2. A frame with a node in a list does not end: `wait` returns and unwinds only after it has been granted or unlinked. The stack
+//!    of a green thread that is left behind is never freed.
+//! 3. So the thread of a node that is not granted is alive. Who grants makes sure that it stays so until it has been woken.
+
+#![allow(dead_code, reason = "the primitives that need it come next")]
+
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::mem;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::cell::TaskRef;
+use super::interrupt::Interrupt;
+use super::lock::{Lock, LockGuard};
+use super::park::{self, OsThread, Waiter};
+use super::task::Task;
+use super::worker;
+
+type Link<V> = Option<NonNull<Node<V>>>;
+
+/// Threads that wait, the first one first.
+pub(crate) struct WaitList<V> {
+    first: Link<V>,
+    last: Link<V>,
+}
+
+// SAFETY: who has the list has its nodes (invariant 1), whose values may go from thread to thread; what else they are made of is Sync.
+unsafe impl<V: Send> Send for WaitList<V> {}
+
+/// A thread that waits, in a frame of it.
+pub(crate) struct Node<V> {
+    previous: Cell<Link<V>>,
+    next: Cell<Link<V>>,
+    sleeper: Sleeper,
+    granted: AtomicBool,
+    value: UnsafeCell<V>,
+}
+
+/// The thread of a node: without a count, as it is alive (invariant 3).
+enum Sleeper {
+    Green(NonNull<Task>),
+    Os(Arc<OsThread>),
+}
+
+/// A thread that has been granted something and has to be woken, once the lock is free.
+#[must_use = "it waits for being woken"]
+pub(crate) struct Wake(Option<Waiter>);
+
+/// Why a wait ended without having been granted anything.
+#[derive(Debug)]
+pub(crate) enum Left {
+    /// The deadline has passed.
+    TimedOut,
+    /// It is to unwind.
+    Interrupted(Interrupt),
+}
+
+impl Left {
+    /// Unwinds, if it is an interrupt.
+    pub(crate) fn strike(self) {
+        if let Left::Interrupted(interrupt) = self {
+            interrupt.strike();
+        }
+    }
+}
+
+impl Sleeper {
+    fn current() -> Sleeper {
+        match worker::current_green() {
+            Some((_, task)) => Sleeper::Green(NonNull::from(task)),
+            None => match Waiter::current() {
+                Waiter::Os(os) => Sleeper::Os(os),
+                Waiter::Green(_) => unreachable!("there was no green thread"),
+            },
+        }
+    }
+}
+
+impl Wake {
+    /// Nobody.
+    pub(crate) const fn none() -> Wake {
+        Wake(None)
+    }
+
+    #[inline(always)]
+    pub(crate) fn wake(self) {
+        if let Some(waiter) = self.0 {
+            waiter.wake();
+        }
+    }
+}
+
+impl<V> WaitList<V> {
+    pub(crate) const fn new() -> WaitList<V> {
+        WaitList {
+            first: None,
+            last: None,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// The value of the first node.
+    #[inline(always)]
+    pub(crate) fn first_mut(&mut self) -> Option<&mut V> {
+        let first = self.first?;
+        // SAFETY: it is in the list, which is borrowed mutably (invariants 1, 2).
+        Some(unsafe { &mut *first.as_ref().value.get() })
+    }
+
+    /// Returns whether `matches` any of the values.
+    pub(crate) fn any(&mut self, mut matches: impl FnMut(&V) -> bool) -> bool {
+        let mut next = self.first;
+        while let Some(node) = next {
+            // SAFETY: it is in the list (invariant 2).
+            let node = unsafe { node.as_ref() };
+            // SAFETY: the list is borrowed mutably (invariant 1).
+            if matches(unsafe { &*node.value.get() }) {
+                return true;
+            }
+            next = node.next.get();
+        }
+        false
+    }
+
+    /// Grants the first node what `give` does to its value. Must not unwind.
+    #[inline(always)]
+    pub(crate) fn grant_first<R>(&mut self, give: impl FnOnce(&mut V) -> R) -> Option<(R, Wake)> {
+        let first = self.first?;
+        // SAFETY: it is in the list (invariant 2).
+        let node = unsafe { first.as_ref() };
+        self.unlink(node);
+        // SAFETY: it has not been granted, so the value is ours under the lock (invariant 1).
+        let given = give(unsafe { &mut *node.value.get() });
+        // SAFETY: likewise.
+        Some((given, unsafe { Node::grant(first) }))
+    }
+
+    #[inline(always)]
+    fn push(&mut self, node: &Node<V>) {
+        let pointer = NonNull::from(node);
+        node.previous.set(self.last);
+        match self.last {
+            // SAFETY: it is in the list (invariant 2).
+            Some(last) => unsafe { last.as_ref() }.next.set(Some(pointer)),
+            None => self.first = Some(pointer),
+        }
+        self.last = Some(pointer);
+    }
+
+    #[inline(always)]
+    fn push_first(&mut self, node: &Node<V>) {
+        let pointer = NonNull::from(node);
+        node.next.set(self.first);
+        match self.first {
+            // SAFETY: it is in the list (invariant 2).
+            Some(first) => unsafe { first.as_ref() }.previous.set(Some(pointer)),
+            None => self.last = Some(pointer),
+        }
+        self.first = Some(pointer);
+    }
+
+    /// Takes a node out that is in this list.
+    #[inline(always)]
+    fn unlink(&mut self, node: &Node<V>) {
+        let (previous, next) = (node.previous.take(), node.next.take());
+        match previous {
+            // SAFETY: it is in the list (invariant 2).
+            Some(previous) => unsafe { previous.as_ref() }.next.set(next),
+            None => self.first = next,
+        }
+        match next {
+            // SAFETY: as above.
+            Some(next) => unsafe { next.as_ref() }.previous.set(previous),
+            None => self.last = previous,
+        }
+    }
+}
+
+impl<V> Node<V> {
+    fn new(value: V) -> Node<V> {
+        Node {
+            previous: Cell::new(None),
+            next: Cell::new(None),
+            sleeper: Sleeper::current(),
+            granted: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Lets the waiter go. A green thread of this worker is woken at once, as that takes only a few instructions.
+    ///
+    /// # Safety
+    /// The node has been taken out of its list under the lock, which is held still, and has not been granted before.
+    #[inline(always)]
+    unsafe fn grant(node: NonNull<Node<V>>) -> Wake {
+        // SAFETY: its frame is there until it has been granted (invariant 2).
+        let node = unsafe { node.as_ref() };
+        match &node.sleeper {
+            Sleeper::Green(task) => {
+                let task = *task;
+                // SAFETY: the thread is alive until it has been granted (invariant 3).
+                if let Some(home) = unsafe { task.as_ref() }.home_if_here() {
+                    // Release: for the Acquire in `wait`.
+                    node.granted.store(true, Ordering::Release);
+                    // SAFETY: it cannot run before this OS thread, which is its home's, has returned to the worker.
+                    unsafe { task.as_ref() }.wake_here(home);
+                    return Wake(None);
+                }
+                // SAFETY: it is alive, as above.
+                let task = unsafe { TaskRef::from_borrowed(task) };
+                node.granted.store(true, Ordering::Release);
+                Wake(Some(Waiter::Green(task)))
+            }
+            Sleeper::Os(os) => {
+                let os = os.clone();
+                node.granted.store(true, Ordering::Release);
+                Wake(Some(Waiter::Os(os)))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn is_granted(&self) -> bool {
+        // Acquire: what was done to the value comes before.
+        self.granted.load(Ordering::Acquire)
+    }
+}
+
+/// At which end of the list to wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    First,
+    Last,
+}
+
+/// A wait that ended without having been granted anything: why, with its value, and with the lock.
+pub(crate) type Failed<'a, S, V> = (Left, V, LockGuard<'a, S>);
+
+/// Waits in the list that `list` finds under the lock, with `value` for those who look at it, until it is granted; until `deadline` at
+/// most, if there is one.
+///
+/// # Errors
+/// If it was not granted, and is in the list no more.
+#[inline]
+pub(crate) fn wait<'a, S, V>(
+    mut guard: LockGuard<'a, S>,
+    list: impl Fn(&mut S) -> &mut WaitList<V>,
+    end: End,
+    value: V,
+    deadline: Option<Instant>,
+) -> Result<V, Failed<'a, S, V>> {
+    let node = Node::new(value);
+    let place = list(&mut guard);
+    match end {
+        End::First => place.push_first(&node),
+        End::Last => place.push(&node),
+    }
+    let address = ptr::from_ref(place).addr();
+    let linked = Linked {
+        node: &node,
+        lock: guard.unlock(),
+        list: &list,
+        address,
+    };
+    let left = loop {
+        if node.is_granted() {
+            mem::forget(linked);
+            return Ok(node.value.into_inner());
+        }
+        match park::try_park(deadline) {
+            Ok(()) => {
+                let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                if late && !node.is_granted() {
+                    break Left::TimedOut;
+                }
+            }
+            Err(interrupt) => break Left::Interrupted(interrupt),
+        }
+    };
+    let unlinked = linked.unlink();
+    mem::forget(linked);
+    match unlinked {
+        Some(guard) => Err((left, node.value.into_inner(), guard)),
+        // What has interrupted it is still wished for, and strikes at the next wait.
+        None => Ok(node.value.into_inner()),
+    }
+}
+
+/// A node in a list, which does not end there whatever happens.
+struct Linked<'a, 'n, S, V, L: Fn(&mut S) -> &mut WaitList<V>> {
+    node: &'n Node<V>,
+    lock: &'a Lock<S>,
+    list: &'n L,
+    /// Of the list.
+    address: usize,
+}
+
+impl<'a, S, V, L: Fn(&mut S) -> &mut WaitList<V>> Linked<'a, '_, S, V, L> {
+    /// Takes the node out and returns the lock; none, if it has been granted.
+    fn unlink(&self) -> Option<LockGuard<'a, S>> {
+        let mut guard = self.lock.lock();
+        if self.node.is_granted() {
+            return None;
+        }
+        let list = (self.list)(&mut guard);
+        assert_eq!(ptr::from_ref(list).addr(), self.address, "another list");
+        list.unlink(self.node);
+        Some(guard)
+    }
+}
+
+impl<S, V, L: Fn(&mut S) -> &mut WaitList<V>> Drop for Linked<'_, '_, S, V, L> {
+    /// Parking panics in a process that was forked.
+    fn drop(&mut self) {
+        self.unlink();
+    }
+}
+
+impl<V> fmt::Debug for WaitList<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitList").finish_non_exhaustive()
+    }
+}
