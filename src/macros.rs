@@ -59,3 +59,241 @@ macro_rules! go {
         $crate::thread::spawn($body)
     };
 }
+
+/// Waits until one of several operations on channels can be done without waiting, does it, and runs the code beside it; in the syntax of crossbeam-channel.
+///
+/// | case | what it is |
+/// | --- | --- |
+/// | `recv(receiver) -> result => body` | receives; `result` is what [`recv`](crate::sync::channel::Receiver::recv) returns |
+/// | `send(sender, message) -> result => body` | sends; `result` is what [`send`](crate::sync::channel::Sender::send) returns |
+/// | `default => body` | if none can be done at once |
+/// | `default(timeout) => body` | if none could be done for so long |
+///
+/// If several could be done, one is chosen at random. The others have no effect: the message of a `send` is not even made before the
+/// case has been chosen. Cases are separated by commas, which may be left out after a block. The macro's value is that of the body.
+///
+/// For operations that are not known beforehand see [`Select`](crate::sync::channel::Select); for the first that is ready in the order
+/// of writing, [`select_biased!`](crate::select_biased).
+///
+/// # Panics
+///
+/// Without any case it is a compile error, unless there is a `default`.
+///
+/// # Examples
+///
+/// ```
+/// use corde::{go, select};
+/// use corde::sync::channel::{bounded, unbounded};
+/// use std::time::Duration;
+///
+/// let (numbers, quit) = (unbounded::<u32>(), bounded::<()>(0));
+/// let summing = go!({
+///     let mut sum = 0;
+///     loop {
+///         select! {
+///             recv(numbers.1) -> number => sum += number.unwrap(),
+///             recv(quit.1) -> _ => break sum,
+///             default(Duration::from_secs(60)) => panic!("nobody sends"),
+///         }
+///     }
+/// });
+/// numbers.0.send(30).unwrap();
+/// numbers.0.send(12).unwrap();
+/// while !numbers.0.is_empty() {
+///     corde::thread::yield_now();
+/// }
+/// drop(quit.0);
+/// assert_eq!(summing.join().unwrap(), 42);
+/// ```
+#[macro_export]
+macro_rules! select {
+    ($($cases:tt)*) => {
+        $crate::select_cases!(false; [] [] $($cases)*)
+    };
+}
+
+/// Like [`select!`](crate::select), but of several operations that could be done it takes the first.
+///
+/// # Examples
+///
+/// ```
+/// use corde::select_biased;
+/// use corde::sync::channel::unbounded;
+///
+/// let (urgent, usual) = (unbounded(), unbounded());
+/// usual.0.send("usual").unwrap();
+/// urgent.0.send("urgent").unwrap();
+/// let first = select_biased! {
+///     recv(urgent.1) -> message => message,
+///     recv(usual.1) -> message => message,
+/// };
+/// assert_eq!(first, Ok("urgent"));
+/// ```
+#[macro_export]
+macro_rules! select_biased {
+    ($($cases:tt)*) => {
+        $crate::select_cases!(true; [] [] $($cases)*)
+    };
+}
+
+/// Takes the cases of `select!` apart: `biased; [cases so far] [default] rest`. A case is `(kind handle (message) pattern body)`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! select_cases {
+    // The end of a case: a block with or without a comma, or an expression with one.
+    (@receive $biased:tt [$($done:tt)*] [$($default:tt)*] ($receiver:expr) ($pattern:pat) $body:block, $($rest:tt)*) => {
+        $crate::select_cases!(@received $biased [$($done)*] [$($default)*] ($receiver) ($pattern) ($body) $($rest)*)
+    };
+    (@receive $biased:tt [$($done:tt)*] [$($default:tt)*] ($receiver:expr) ($pattern:pat) $body:block $($rest:tt)*) => {
+        $crate::select_cases!(@received $biased [$($done)*] [$($default)*] ($receiver) ($pattern) ($body) $($rest)*)
+    };
+    (@receive $biased:tt [$($done:tt)*] [$($default:tt)*] ($receiver:expr) ($pattern:pat) $body:expr, $($rest:tt)*) => {
+        $crate::select_cases!(@received $biased [$($done)*] [$($default)*] ($receiver) ($pattern) ($body) $($rest)*)
+    };
+    (@receive $biased:tt [$($done:tt)*] [$($default:tt)*] ($receiver:expr) ($pattern:pat) $body:expr) => {
+        $crate::select_cases!(@received $biased [$($done)*] [$($default)*] ($receiver) ($pattern) ($body))
+    };
+    // What is written as the handle is evaluated once, before anything is tried, and lives as long as the whole.
+    (@received $biased:tt [$($done:tt)*] [$($default:tt)*] ($receiver:expr) ($pattern:pat) ($body:expr) $($rest:tt)*) => {
+        match $receiver {
+            ref handle => {
+                let handle: &$crate::sync::channel::Receiver<_> = handle;
+                $crate::select_cases!($biased; [$($done)* (recv handle () ($pattern) ($body))] [$($default)*] $($rest)*)
+            }
+        }
+    };
+    (@send $biased:tt [$($done:tt)*] [$($default:tt)*] ($sender:expr) ($message:expr) ($pattern:pat) $body:block, $($rest:tt)*) => {
+        $crate::select_cases!(@sent $biased [$($done)*] [$($default)*] ($sender) ($message) ($pattern) ($body) $($rest)*)
+    };
+    (@send $biased:tt [$($done:tt)*] [$($default:tt)*] ($sender:expr) ($message:expr) ($pattern:pat) $body:block $($rest:tt)*) => {
+        $crate::select_cases!(@sent $biased [$($done)*] [$($default)*] ($sender) ($message) ($pattern) ($body) $($rest)*)
+    };
+    (@send $biased:tt [$($done:tt)*] [$($default:tt)*] ($sender:expr) ($message:expr) ($pattern:pat) $body:expr, $($rest:tt)*) => {
+        $crate::select_cases!(@sent $biased [$($done)*] [$($default)*] ($sender) ($message) ($pattern) ($body) $($rest)*)
+    };
+    (@send $biased:tt [$($done:tt)*] [$($default:tt)*] ($sender:expr) ($message:expr) ($pattern:pat) $body:expr) => {
+        $crate::select_cases!(@sent $biased [$($done)*] [$($default)*] ($sender) ($message) ($pattern) ($body))
+    };
+    (@sent $biased:tt [$($done:tt)*] [$($default:tt)*] ($sender:expr) ($message:expr) ($pattern:pat) ($body:expr) $($rest:tt)*) => {
+        match $sender {
+            ref handle => {
+                let handle: &$crate::sync::channel::Sender<_> = handle;
+                $crate::select_cases!($biased; [$($done)* (send handle ($message) ($pattern) ($body))] [$($default)*] $($rest)*)
+            }
+        }
+    };
+    (@default $biased:tt [$($done:tt)*] ($($timeout:expr)?) $body:block, $($rest:tt)*) => {
+        $crate::select_cases!($biased; [$($done)*] [($($timeout)?) ($body)] $($rest)*)
+    };
+    (@default $biased:tt [$($done:tt)*] ($($timeout:expr)?) $body:block $($rest:tt)*) => {
+        $crate::select_cases!($biased; [$($done)*] [($($timeout)?) ($body)] $($rest)*)
+    };
+    (@default $biased:tt [$($done:tt)*] ($($timeout:expr)?) $body:expr, $($rest:tt)*) => {
+        $crate::select_cases!($biased; [$($done)*] [($($timeout)?) ($body)] $($rest)*)
+    };
+    (@default $biased:tt [$($done:tt)*] ($($timeout:expr)?) $body:expr) => {
+        $crate::select_cases!($biased; [$($done)*] [($($timeout)?) ($body)])
+    };
+
+    // All taken apart: the operations as a list, then a chain of comparisons with the number that was chosen.
+    (@number $count:expr; [$($listed:tt)*] ($kind:ident $handle:ident ($($message:expr)?) ($pattern:pat) ($body:expr)) $($rest:tt)*) => {
+        $crate::select_cases!(@number $count + 1; [$($listed)* ($count, $kind $handle)] $($rest)*)
+    };
+    (@number $count:expr; [$(($index:expr, $kind:ident $handle:ident))*]) => {
+        [$($crate::sync::channel::Case::$kind($handle, $index)),*]
+    };
+    (@complete $operation:ident $count:expr;) => {
+        ::std::unreachable!("one of the cases was chosen")
+    };
+    (@complete $operation:ident $count:expr; (recv $handle:ident () ($pattern:pat) ($body:expr)) $($rest:tt)*) => {
+        if $operation.index() == $count {
+            let $pattern = $operation.recv($handle);
+            $body
+        } else {
+            $crate::select_cases!(@complete $operation $count + 1; $($rest)*)
+        }
+    };
+    (@complete $operation:ident $count:expr; (send $handle:ident ($message:expr) ($pattern:pat) ($body:expr)) $($rest:tt)*) => {
+        if $operation.index() == $count {
+            let $pattern = $operation.send($handle, $message);
+            $body
+        } else {
+            $crate::select_cases!(@complete $operation $count + 1; $($rest)*)
+        }
+    };
+    ($biased:tt; [] []) => {
+        ::std::compile_error!("`select!` needs a case to wait for, or a `default`")
+    };
+    ($biased:tt; [] [() ($default:expr)]) => {
+        $default
+    };
+    ($biased:tt; [] [($timeout:expr) ($default:expr)]) => {{
+        $crate::thread::sleep($timeout);
+        $default
+    }};
+    ($biased:tt; [$($done:tt)+] []) => {{
+        let operation = $crate::sync::channel::select(
+            &mut $crate::select_cases!(@number 0; [] $($done)+),
+            $biased,
+        );
+        $crate::select_cases!(@complete operation 0; $($done)+)
+    }};
+    ($biased:tt; [$($done:tt)+] [() ($default:expr)]) => {{
+        let operation = $crate::sync::channel::try_select(
+            &mut $crate::select_cases!(@number 0; [] $($done)+),
+            $biased,
+        );
+        match operation {
+            ::std::option::Option::Some(operation) => {
+                $crate::select_cases!(@complete operation 0; $($done)+)
+            }
+            ::std::option::Option::None => $default,
+        }
+    }};
+    ($biased:tt; [$($done:tt)+] [($timeout:expr) ($default:expr)]) => {{
+        let operation = $crate::sync::channel::select_timeout(
+            &mut $crate::select_cases!(@number 0; [] $($done)+),
+            $biased,
+            $timeout,
+        );
+        match operation {
+            ::std::option::Option::Some(operation) => {
+                $crate::select_cases!(@complete operation 0; $($done)+)
+            }
+            ::std::option::Option::None => $default,
+        }
+    }};
+
+    // The beginning of a case.
+    ($biased:tt; [$($done:tt)*] [$($default:tt)*] recv($receiver:expr $(,)?) -> $pattern:pat => $($rest:tt)*) => {
+        $crate::select_cases!(@receive $biased [$($done)*] [$($default)*] ($receiver) ($pattern) $($rest)*)
+    };
+    ($biased:tt; [$($done:tt)*] [$($default:tt)*] recv($receiver:expr $(,)?) => $($rest:tt)*) => {
+        $crate::select_cases!(@receive $biased [$($done)*] [$($default)*] ($receiver) (_) $($rest)*)
+    };
+    ($biased:tt; [$($done:tt)*] [$($default:tt)*] send($sender:expr, $message:expr $(,)?) -> $pattern:pat => $($rest:tt)*) => {
+        $crate::select_cases!(@send $biased [$($done)*] [$($default)*] ($sender) ($message) ($pattern) $($rest)*)
+    };
+    ($biased:tt; [$($done:tt)*] [$($default:tt)*] send($sender:expr, $message:expr $(,)?) => $($rest:tt)*) => {
+        $crate::select_cases!(@send $biased [$($done)*] [$($default)*] ($sender) ($message) (_) $($rest)*)
+    };
+    ($biased:tt; [$($done:tt)*] [] default => $($rest:tt)*) => {
+        $crate::select_cases!(@default $biased [$($done)*] () $($rest)*)
+    };
+    ($biased:tt; [$($done:tt)*] [] default() => $($rest:tt)*) => {
+        $crate::select_cases!(@default $biased [$($done)*] () $($rest)*)
+    };
+    ($biased:tt; [$($done:tt)*] [] default($timeout:expr $(,)?) => $($rest:tt)*) => {
+        $crate::select_cases!(@default $biased [$($done)*] ($timeout) $($rest)*)
+    };
+    ($biased:tt; [$($done:tt)*] [$($default:tt)+] default $($rest:tt)*) => {
+        ::std::compile_error!("`select!` takes one `default`")
+    };
+    ($biased:tt; [$($done:tt)*] [$($default:tt)*] $($rest:tt)+) => {
+        ::std::compile_error!(::std::concat!(
+            "`select!` expects `recv(receiver) -> result => ..`, `send(sender, message) -> result => ..`, `default => ..` or `default(timeout) => ..`, not: `",
+            ::std::stringify!($($rest)+),
+            "`"
+        ))
+    };
+}

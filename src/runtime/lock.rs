@@ -5,8 +5,6 @@
 //! channels and queues of waiters pay on their way (figures in ARCHITECTURE.md). Whoever holds it neither waits, nor allocates more than
 //! a queue may need, nor runs anything of the user's: not a destructor, not a comparison.
 
-#![allow(dead_code, reason = "the primitives that need it come next")]
-
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::hint;
@@ -70,14 +68,6 @@ impl<T> Lock<T> {
                 return;
             }
         }
-    }
-
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
-    }
-
-    pub(crate) fn into_inner(self) -> T {
-        self.value.into_inner()
     }
 }
 

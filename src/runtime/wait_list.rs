@@ -18,8 +18,6 @@
 //!    of a green thread that is left behind is never freed.
 //! 3. So the thread of a node that is not granted is alive. Who grants makes sure that it stays so until it has been woken.
 
-#![allow(dead_code, reason = "the primitives that need it come next")]
-
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::mem;
@@ -50,6 +48,8 @@ unsafe impl<V: Send> Send for WaitList<V> {}
 pub(crate) struct Node<V> {
     previous: Cell<Link<V>>,
     next: Cell<Link<V>>,
+    /// Changed under the lock of the list.
+    linked: Cell<bool>,
     sleeper: Sleeper,
     granted: AtomicBool,
     value: UnsafeCell<V>,
@@ -109,6 +109,44 @@ impl Wake {
     }
 }
 
+/// Threads to be woken, some at a time.
+pub(crate) struct Wakes {
+    wakes: [Wake; Wakes::ROOM],
+    len: usize,
+}
+
+impl Wakes {
+    const ROOM: usize = 32;
+
+    pub(crate) const fn new() -> Wakes {
+        Wakes {
+            wakes: [const { Wake(None) }; Wakes::ROOM],
+            len: 0,
+        }
+    }
+
+    /// Returns whether the lock has to be given up before there is room for more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len == Wakes::ROOM
+    }
+
+    /// Adds one, for which there is room.
+    pub(crate) fn push(&mut self, wake: Wake) {
+        if wake.0.is_some() {
+            self.wakes[self.len] = wake;
+            self.len += 1;
+        }
+    }
+
+    /// Wakes them, after which there is room again.
+    pub(crate) fn wake(&mut self) {
+        let len = mem::take(&mut self.len);
+        for wake in &mut self.wakes[..len] {
+            mem::replace(wake, Wake(None)).wake();
+        }
+    }
+}
+
 impl<V> WaitList<V> {
     pub(crate) const fn new() -> WaitList<V> {
         WaitList {
@@ -127,22 +165,7 @@ impl<V> WaitList<V> {
     pub(crate) fn first_mut(&mut self) -> Option<&mut V> {
         let first = self.first?;
         // SAFETY: it is in the list, which is borrowed mutably (invariants 1, 2).
-        Some(unsafe { &mut *first.as_ref().value.get() })
-    }
-
-    /// Returns whether `matches` any of the values.
-    pub(crate) fn any(&mut self, mut matches: impl FnMut(&V) -> bool) -> bool {
-        let mut next = self.first;
-        while let Some(node) = next {
-            // SAFETY: it is in the list (invariant 2).
-            let node = unsafe { node.as_ref() };
-            // SAFETY: the list is borrowed mutably (invariant 1).
-            if matches(unsafe { &*node.value.get() }) {
-                return true;
-            }
-            next = node.next.get();
-        }
-        false
+        Some(unsafe { Node::value(first) })
     }
 
     /// Grants the first node what `give` does to its value. Must not unwind.
@@ -153,14 +176,85 @@ impl<V> WaitList<V> {
         let node = unsafe { first.as_ref() };
         self.unlink(node);
         // SAFETY: it has not been granted, so the value is ours under the lock (invariant 1).
-        let given = give(unsafe { &mut *node.value.get() });
+        let given = give(unsafe { Node::value(first) });
         // SAFETY: likewise.
         Some((given, unsafe { Node::grant(first) }))
+    }
+
+    /// Takes the first node out whose value `matches`, and grants it what `give` does to the value. Must not unwind.
+    pub(crate) fn grant_where<R>(
+        &mut self,
+        matches: impl Fn(&V) -> bool,
+        give: impl FnOnce(&mut V) -> R,
+    ) -> Option<(R, Wake)> {
+        let found = self.find(matches)?;
+        // SAFETY: it is in the list (invariant 2).
+        let node = unsafe { found.as_ref() };
+        self.unlink(node);
+        // SAFETY: it has not been granted, so the value is ours under the lock (invariant 1).
+        let given = give(unsafe { Node::value(found) });
+        // SAFETY: likewise.
+        Some((given, unsafe { Node::grant(found) }))
+    }
+
+    /// Takes the first node out, and grants it what `give` does to its value, if that wants it so: a node that others can
+    /// grant something, too, may have been at that very moment. Must not unwind.
+    pub(crate) fn try_grant_first(&mut self, give: impl FnOnce(&mut V) -> bool) -> Option<Wake> {
+        let first = self.first?;
+        // SAFETY: it is in the list (invariant 2).
+        let node = unsafe { first.as_ref() };
+        self.unlink(node);
+        // SAFETY: it has not been granted, so the value is ours under the lock (invariant 1).
+        if !give(unsafe { Node::value(first) }) {
+            return Some(Wake(None));
+        }
+        // SAFETY: likewise.
+        Some(unsafe { Node::grant(first) })
+    }
+
+    /// Puts a node at the end, for a thread that waits in several lists.
+    ///
+    /// # Safety
+    /// The node is in no list. It is unlinked from this one, if it is still linked, before it is moved or ends; its thread waits in the frame
+    /// that it is in, or in one below.
+    pub(crate) unsafe fn link(&mut self, node: &Node<V>) {
+        self.push(node);
+    }
+
+    /// Takes a node out, if it has not been already. Afterwards nobody touches it any more.
+    ///
+    /// # Safety
+    /// It was linked to this list last.
+    pub(crate) unsafe fn unlink_if_linked(&mut self, node: &Node<V>) {
+        if node.linked.get() {
+            self.unlink(node);
+        }
+    }
+
+    /// The first value that `matches`.
+    pub(crate) fn find_mut(&mut self, matches: impl Fn(&V) -> bool) -> Option<&mut V> {
+        let found = self.find(matches)?;
+        // SAFETY: it is in the list, which is borrowed mutably (invariants 1, 2).
+        Some(unsafe { Node::value(found) })
+    }
+
+    fn find(&self, matches: impl Fn(&V) -> bool) -> Link<V> {
+        let mut next = self.first;
+        while let Some(pointer) = next {
+            // SAFETY: who has the list may look at the values (invariants 1, 2).
+            if matches(unsafe { Node::value(pointer) }) {
+                return Some(pointer);
+            }
+            // SAFETY: it is in the list (invariant 2).
+            next = unsafe { pointer.as_ref() }.next.get();
+        }
+        None
     }
 
     #[inline(always)]
     fn push(&mut self, node: &Node<V>) {
         let pointer = NonNull::from(node);
+        node.linked.set(true);
         node.previous.set(self.last);
         match self.last {
             // SAFETY: it is in the list (invariant 2).
@@ -173,6 +267,7 @@ impl<V> WaitList<V> {
     #[inline(always)]
     fn push_first(&mut self, node: &Node<V>) {
         let pointer = NonNull::from(node);
+        node.linked.set(true);
         node.next.set(self.first);
         match self.first {
             // SAFETY: it is in the list (invariant 2).
@@ -185,6 +280,7 @@ impl<V> WaitList<V> {
     /// Takes a node out that is in this list.
     #[inline(always)]
     fn unlink(&mut self, node: &Node<V>) {
+        node.linked.set(false);
         let (previous, next) = (node.previous.take(), node.next.take());
         match previous {
             // SAFETY: it is in the list (invariant 2).
@@ -200,10 +296,12 @@ impl<V> WaitList<V> {
 }
 
 impl<V> Node<V> {
-    fn new(value: V) -> Node<V> {
+    /// A node of the thread that calls.
+    pub(crate) fn new(value: V) -> Node<V> {
         Node {
             previous: Cell::new(None),
             next: Cell::new(None),
+            linked: Cell::new(false),
             sleeper: Sleeper::current(),
             granted: AtomicBool::new(false),
             value: UnsafeCell::new(value),
@@ -242,6 +340,22 @@ impl<V> Node<V> {
         }
     }
 
+    /// The value of one that is in no list.
+    pub(crate) fn value_mut(&mut self) -> &mut V {
+        self.value.get_mut()
+    }
+
+    /// # Safety
+    /// The node is in a list, or has just been taken out and not been granted, and the caller holds the lock of that, for as long as it
+    /// uses the reference; it has no other one.
+    #[inline(always)]
+    unsafe fn value<'a>(node: NonNull<Node<V>>) -> &'a mut V {
+        // SAFETY: its frame is there until it has been granted (invariant 2).
+        let node = unsafe { node.as_ref() };
+        // SAFETY: under the lock the value is the caller's (invariant 1).
+        unsafe { &mut *node.value.get() }
+    }
+
     #[inline(always)]
     fn is_granted(&self) -> bool {
         // Acquire: what was done to the value comes before.
@@ -252,6 +366,8 @@ impl<V> Node<V> {
 /// At which end of the list to wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
+    /// For who has been woken before, and others were faster.
+    #[allow(dead_code, reason = "for locks, which come next")]
     First,
     Last,
 }

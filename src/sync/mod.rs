@@ -3,4 +3,7 @@
 //! Everything works between green threads and OS threads in any mixture, takes part in [timeouts](crate::time::timeout) and
 //! [cancellation](crate::thread::JoinHandle::cancel), and wakes who has waited longest first.
 
+pub mod channel;
+pub mod mpsc;
+
 pub use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult, Weak, atomic};

@@ -1,0 +1,816 @@
+//! Waiting for several channels at once.
+//!
+//! # How a selection goes
+//!
+//! 1. *Try.* In a random order each arm is tried under the lock of its channel. The first that would not have to wait is chosen, and what it is
+//!    chosen for noted there ([`Pending`](super::shared)). Nobody can choose this selection meanwhile, as it waits nowhere.
+//! 2. *Register.* A node for each arm is put into its channel's list, again unless the arm would not have to wait by now: then all are taken out, and it
+//!    begins anew. So of two selections that would go with each other, the one that registers second sees the first.
+//! 3. *Wait.* Who has something for an arm takes its node out and *claims* the selection for it: one atomic exchange decides, if several channels
+//!    do so at once. Who loses goes on as if the node had not been there.
+//! 4. *Leave.* When the time is over, or an interrupt comes, the selection claims itself. Whoever has claimed it first is right, and the arm counts as chosen.
+//!    Then the nodes are taken out of all lists, each under its lock: so whoever has claimed it is done with it.
+//!
+//! An arm that is not chosen has no effect: its message does not exist yet, or is where it was.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::shared::Side;
+use super::{Receiver, RecvError, SendError, Sender};
+use crate::runtime::park;
+use crate::runtime::wait_list::{Left, Node, WaitList, Wake};
+
+/// Names a selection, until what it was chosen for has been taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token(NonZeroUsize);
+
+/// Which arm of a selection is chosen.
+struct Claim {
+    chosen: AtomicUsize,
+}
+
+/// None yet.
+const OPEN: usize = usize::MAX;
+
+/// None, and none will be.
+const CLOSED: usize = usize::MAX - 1;
+
+impl Claim {
+    fn new() -> Claim {
+        Claim {
+            chosen: AtomicUsize::new(OPEN),
+        }
+    }
+
+    /// Chooses an arm, if none has been.
+    fn claim(&self, arm: usize) -> bool {
+        self.chosen
+            .compare_exchange(OPEN, arm, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    fn is_open(&self) -> bool {
+        self.chosen.load(Ordering::Acquire) == OPEN
+    }
+
+    /// Lets no arm be chosen any more; returns the one that has been.
+    fn close(&self) -> Option<usize> {
+        let closed =
+            self.chosen
+                .compare_exchange(OPEN, CLOSED, Ordering::AcqRel, Ordering::Acquire);
+        closed.err().filter(|&chosen| chosen != CLOSED)
+    }
+
+    fn token(&self) -> Token {
+        let address = ptr::from_ref(self).addr();
+        Token(NonZeroUsize::new(address).expect("a reference is not null"))
+    }
+}
+
+/// One of the operations of a selection that waits, in a channel's list.
+#[derive(Debug)]
+pub(crate) struct Arm {
+    claim: NonNull<Claim>,
+    index: usize,
+    pub(super) ticket: u64,
+}
+
+// SAFETY: the claim may be shared, and is there for as long as the arm is in a list: the selection takes its arms out first (`Registered`).
+unsafe impl Send for Arm {}
+
+impl Arm {
+    pub(super) fn token(&self) -> Token {
+        // SAFETY: whoever sees the arm has it from a list (above), or is the selection itself.
+        unsafe { self.claim.as_ref() }.token()
+    }
+
+    /// Claims the selection that has waited longest in `arms`, if it came before `other`.
+    pub(super) fn claim_first(
+        arms: &mut WaitList<Arm>,
+        other: Option<u64>,
+    ) -> Option<(Token, Wake)> {
+        loop {
+            let first = arms.first_mut()?;
+            if other.is_some_and(|other| other < first.ticket) {
+                return None;
+            }
+            let token = first.token();
+            let mut claimed = false;
+            let wake = arms.try_grant_first(|arm| {
+                // SAFETY: it is in the list, of which we have the lock.
+                claimed = unsafe { arm.claim.as_ref() }.claim(arm.index);
+                claimed
+            })?;
+            if claimed {
+                return Some((token, wake));
+            }
+        }
+    }
+}
+
+/// What can be waited for in a selection.
+///
+/// # Safety
+/// After `unregister` nobody touches the node any more.
+pub(crate) unsafe trait Selectable {
+    /// Chooses this one, if it would not have to wait, and notes what for.
+    fn try_select(&self, token: Token) -> bool;
+
+    /// Returns whether it would not have to wait.
+    fn is_ready(&self) -> bool;
+
+    /// Has the thread of `arm` woken, and the selection claimed; false if that is not needed, because it would not have to wait.
+    ///
+    /// # Safety
+    /// The node is in no list, and not moved until `unregister`, which follows.
+    unsafe fn register(&self, arm: &mut Node<Arm>) -> bool;
+
+    /// Takes the node out.
+    ///
+    /// # Safety
+    /// It is that of the latest `register`, which returned true.
+    unsafe fn unregister(&self, arm: &Node<Arm>);
+
+    /// Gives back what it was chosen for.
+    fn give_back(&self, token: Token);
+
+    /// When it may be ready without being told.
+    fn next(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Whether it wakes the thread without claiming the selection.
+    fn only_wakes(&self) -> bool {
+        false
+    }
+}
+
+// SAFETY: `Channel::unregister` takes it out under the lock.
+unsafe impl<T> Selectable for Sender<T> {
+    fn try_select(&self, token: Token) -> bool {
+        self.channel.try_select(Side::Sender, token)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.channel.is_ready(Side::Sender, None)
+    }
+
+    unsafe fn register(&self, arm: &mut Node<Arm>) -> bool {
+        // SAFETY: passed on.
+        unsafe { self.channel.register(Side::Sender, arm) }
+    }
+
+    unsafe fn unregister(&self, arm: &Node<Arm>) {
+        // SAFETY: passed on.
+        unsafe { self.channel.unregister(Side::Sender, arm) };
+    }
+
+    fn give_back(&self, token: Token) {
+        self.channel.give_back(Side::Sender, token);
+    }
+}
+
+// SAFETY: as above.
+unsafe impl<T> Selectable for Receiver<T> {
+    fn try_select(&self, token: Token) -> bool {
+        self.channel.try_select(Side::Receiver, token)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.channel.is_ready(Side::Receiver, None)
+    }
+
+    unsafe fn register(&self, arm: &mut Node<Arm>) -> bool {
+        // SAFETY: passed on.
+        unsafe { self.channel.register(Side::Receiver, arm) }
+    }
+
+    unsafe fn unregister(&self, arm: &Node<Arm>) {
+        // SAFETY: passed on.
+        unsafe { self.channel.unregister(Side::Receiver, arm) };
+    }
+
+    fn give_back(&self, token: Token) {
+        self.channel.give_back(Side::Receiver, token);
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.channel.next()
+    }
+}
+
+/// One operation of a selection, with its number. For the macro `select!`.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    what: &'a dyn Selectable,
+    index: usize,
+}
+
+impl<'a> Case<'a> {
+    #[doc(hidden)]
+    #[inline]
+    pub fn send<T>(sender: &'a Sender<T>, index: usize) -> Case<'a> {
+        Case {
+            what: sender,
+            index,
+        }
+    }
+
+    #[doc(hidden)]
+    #[inline]
+    pub fn recv<T>(receiver: &'a Receiver<T>, index: usize) -> Case<'a> {
+        Case {
+            what: receiver,
+            index,
+        }
+    }
+}
+
+impl fmt::Debug for Case<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Case").field(&self.index).finish()
+    }
+}
+
+/// For the macro `select!`: waits for one of the cases.
+#[doc(hidden)]
+#[inline]
+pub fn select<'a>(cases: &mut [Case<'a>], biased: bool) -> SelectedOperation<'a> {
+    match run(cases, Patience::Until(None), biased) {
+        Some(selected) => selected,
+        None => unreachable!("a selection without a deadline ends with a choice"),
+    }
+}
+
+/// For the macro `select!`: does not wait.
+#[doc(hidden)]
+#[inline]
+pub fn try_select<'a>(cases: &mut [Case<'a>], biased: bool) -> Option<SelectedOperation<'a>> {
+    run(cases, Patience::None, biased)
+}
+
+/// For the macro `select!`: waits for `timeout` at most.
+#[doc(hidden)]
+#[inline]
+pub fn select_timeout<'a>(
+    cases: &mut [Case<'a>],
+    biased: bool,
+    timeout: Duration,
+) -> Option<SelectedOperation<'a>> {
+    run(cases, Patience::timeout(timeout), biased)
+}
+
+/// How long a selection waits.
+#[derive(Clone, Copy)]
+pub(super) enum Patience {
+    None,
+    Until(Option<Instant>),
+}
+
+impl Patience {
+    pub(super) fn timeout(timeout: Duration) -> Patience {
+        Patience::Until(Instant::now().checked_add(timeout))
+    }
+}
+
+/// The nodes of a selection that waits; takes them out.
+struct Registered<'a, 'c> {
+    cases: &'c [Case<'a>],
+    nodes: Vec<Node<Arm>>,
+    count: usize,
+}
+
+impl<'a, 'c> Registered<'a, 'c> {
+    fn new(cases: &'c [Case<'a>], claim: &Claim) -> Registered<'a, 'c> {
+        let node = |place: usize| {
+            Node::new(Arm {
+                claim: NonNull::from(claim),
+                index: place,
+                ticket: 0,
+            })
+        };
+        Registered {
+            cases,
+            nodes: (0..cases.len()).map(node).collect(),
+            count: 0,
+        }
+    }
+
+    /// Registers all; false, as soon as one would not have to wait.
+    fn register(&mut self) -> bool {
+        for (case, node) in self.cases.iter().zip(&mut self.nodes) {
+            // SAFETY: it is new, and stays where it is until `drop` has unregistered it.
+            if !unsafe { case.what.register(node) } {
+                return false;
+            }
+            self.count += 1;
+        }
+        true
+    }
+}
+
+impl Drop for Registered<'_, '_> {
+    fn drop(&mut self) {
+        for (case, node) in self.cases.iter().zip(&self.nodes).take(self.count) {
+            // SAFETY: it was registered there.
+            unsafe { case.what.unregister(node) };
+        }
+    }
+}
+
+/// Selects one of the cases, which are brought into a random order, unless it is to be `biased`.
+pub(super) fn run<'a>(
+    cases: &mut [Case<'a>],
+    patience: Patience,
+    biased: bool,
+) -> Option<SelectedOperation<'a>> {
+    let claim = Claim::new();
+    if let Some(selected) = try_all(cases, claim.token(), biased) {
+        return Some(selected);
+    }
+    match patience {
+        Patience::None => None,
+        Patience::Until(deadline) => wait(cases, &claim, deadline, biased),
+    }
+}
+
+#[inline]
+fn try_all<'a>(
+    cases: &mut [Case<'a>],
+    token: Token,
+    biased: bool,
+) -> Option<SelectedOperation<'a>> {
+    for first in 0..cases.len() {
+        if !biased {
+            // The order is drawn as far as it is needed.
+            cases.swap(first, first + random_below(cases.len() - first));
+        }
+        if cases[first].what.try_select(token) {
+            return Some(SelectedOperation::new(token, cases[first]));
+        }
+    }
+    None
+}
+
+#[inline(never)]
+fn wait<'a>(
+    cases: &mut [Case<'a>],
+    claim: &Claim,
+    deadline: Option<Instant>,
+    biased: bool,
+) -> Option<SelectedOperation<'a>> {
+    loop {
+        let left = wait_once(cases, claim, deadline);
+        match left {
+            Ended::Chosen(place) => {
+                return Some(SelectedOperation::new(claim.token(), cases[place]));
+            }
+            Ended::Left(Left::Interrupted(interrupt)) => interrupt.strike(),
+            // Once more, as anything may have happened.
+            Ended::Left(Left::TimedOut) => return try_all(cases, claim.token(), biased),
+            Ended::Again => {}
+        }
+        claim.chosen.store(OPEN, Ordering::Relaxed);
+        if let Some(selected) = try_all(cases, claim.token(), biased) {
+            return Some(selected);
+        }
+    }
+}
+
+enum Ended {
+    Chosen(usize),
+    Left(Left),
+    /// Something has happened that may have made a case ready.
+    Again,
+}
+
+fn wait_once(cases: &[Case<'_>], claim: &Claim, deadline: Option<Instant>) -> Ended {
+    let mut registered = Registered::new(cases, claim);
+    let mut ended = Ended::Again;
+    if registered.register() {
+        let next = cases.iter().filter_map(|case| case.what.next());
+        let until = next.chain(deadline).min();
+        let wakes = |case: &Case<'_>| case.what.only_wakes() && case.what.is_ready();
+        while claim.is_open() && !cases.iter().any(wakes) {
+            if let Err(interrupt) = park::try_park(until) {
+                ended = Ended::Left(Left::Interrupted(interrupt));
+                break;
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                if deadline == until {
+                    ended = Ended::Left(Left::TimedOut);
+                }
+                break;
+            }
+        }
+    }
+    match claim.close() {
+        Some(place) => Ended::Chosen(place),
+        None => ended,
+    }
+}
+
+/// A number below `bound`, which is not 0.
+fn random_below(bound: usize) -> usize {
+    thread_local! {
+        static STATE: Cell<u64> = const { Cell::new(0) };
+    }
+    if bound == 1 {
+        return 0;
+    }
+    // Marsaglia's xorshift64 ("Xorshift RNGs", 2003), begun at an address.
+    let next = |mut x: u64| {
+        if x == 0 {
+            x = ptr::from_ref(&bound).addr() as u64 | 1;
+        }
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^ (x << 17)
+    };
+    let random = STATE
+        .try_with(|state| {
+            state.set(next(state.get()));
+            state.get()
+        })
+        .unwrap_or_else(|_| next(0));
+    // Lemire's reduction, without the correction: the bounds are small.
+    ((u128::from(random) * bound as u128) >> 64) as usize
+}
+
+/// Selects one of several operations on channels that need not be known before the program runs; as crossbeam's.
+///
+/// Where they are known, the macro [`select!`](crate::select) is shorter. An operation is *selected* when it would not have to wait; then it has
+/// to be completed on the [`SelectedOperation`], with the same end of the channel. The others have no effect. If several could be selected, one of
+/// them is chosen at random.
+///
+/// Waiting suspends a green thread. If it is cancelled, or its time is over, no operation has been selected.
+///
+/// # Examples
+///
+/// ```
+/// use corde::sync::channel::{Select, unbounded};
+///
+/// let channels: Vec<_> = (0..10).map(|_| unbounded()).collect();
+/// channels[7].0.send("seven").unwrap();
+///
+/// let mut select = Select::new();
+/// for (_, receiver) in &channels {
+///     select.recv(receiver);
+/// }
+/// let operation = select.select();
+/// let index = operation.index();
+/// assert_eq!((index, operation.recv(&channels[index].1)), (7, Ok("seven")));
+/// ```
+pub struct Select<'a> {
+    cases: Vec<Case<'a>>,
+    next: usize,
+    biased: bool,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<'a> Select<'a> {
+    /// Makes an empty list of operations.
+    #[must_use]
+    pub fn new() -> Select<'a> {
+        Select {
+            cases: Vec::with_capacity(4),
+            next: 0,
+            biased: false,
+            _not_send: PhantomData,
+        }
+    }
+
+    /// Makes an empty list of operations, of which the first that is ready is selected, and none at random.
+    #[must_use]
+    pub fn new_biased() -> Select<'a> {
+        Select {
+            biased: true,
+            ..Select::new()
+        }
+    }
+
+    /// Adds a send operation, and returns its number.
+    pub fn send<T>(&mut self, sender: &'a Sender<T>) -> usize {
+        self.add(sender)
+    }
+
+    /// Adds a receive operation, and returns its number.
+    pub fn recv<T>(&mut self, receiver: &'a Receiver<T>) -> usize {
+        self.add(receiver)
+    }
+
+    fn add(&mut self, what: &'a dyn Selectable) -> usize {
+        let index = self.next;
+        self.next += 1;
+        self.cases.push(Case { what, index });
+        index
+    }
+
+    /// Takes an operation out again. The numbers of the others stay.
+    ///
+    /// # Panics
+    ///
+    /// If there is none with this number.
+    pub fn remove(&mut self, index: usize) {
+        assert!(index < self.next, "index out of bounds");
+        let place = self.cases.iter().position(|case| case.index == index);
+        let place = place.expect("no operation with this index");
+        // Not `swap_remove`: a biased selection keeps its order.
+        self.cases.remove(place);
+    }
+
+    /// Selects an operation that would not have to wait.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn try_select(&mut self) -> Result<SelectedOperation<'a>, TrySelectError> {
+        run(&mut self.cases, Patience::None, self.biased).ok_or(TrySelectError)
+    }
+
+    /// Waits until an operation can be selected.
+    ///
+    /// # Panics
+    ///
+    /// If the list is empty: it would wait for ever.
+    pub fn select(&mut self) -> SelectedOperation<'a> {
+        assert!(
+            !self.cases.is_empty(),
+            "no operations have been added to `Select`"
+        );
+        select(&mut self.cases, self.biased)
+    }
+
+    /// Waits until an operation can be selected, for `timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// If none could be.
+    pub fn select_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<SelectedOperation<'a>, SelectTimeoutError> {
+        run(&mut self.cases, Patience::timeout(timeout), self.biased).ok_or(SelectTimeoutError)
+    }
+
+    /// Waits until an operation can be selected, until `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// If none could be.
+    pub fn select_deadline(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<SelectedOperation<'a>, SelectTimeoutError> {
+        let patience = Patience::Until(Some(deadline));
+        run(&mut self.cases, patience, self.biased).ok_or(SelectTimeoutError)
+    }
+
+    /// Returns the number of an operation that would not have to wait. By the time it is tried, another thread may have been faster.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn try_ready(&mut self) -> Result<usize, TryReadyError> {
+        for first in 0..self.cases.len() {
+            if !self.biased {
+                let other = first + random_below(self.cases.len() - first);
+                self.cases.swap(first, other);
+            }
+            if self.cases[first].what.is_ready() {
+                return Ok(self.cases[first].index);
+            }
+        }
+        Err(TryReadyError)
+    }
+
+    /// Waits until an operation would not have to wait, and returns its number. By the time it is tried, another thread may have been
+    /// faster. What was handed to this waiting operation at that moment goes back to its channel; a message of a channel with capacity 0
+    /// stays in it for the next receiver, while its sender goes on.
+    ///
+    /// # Panics
+    ///
+    /// If the list is empty: it would wait for ever.
+    pub fn ready(&mut self) -> usize {
+        assert!(
+            !self.cases.is_empty(),
+            "no operations have been added to `Select`"
+        );
+        self.ready_until(None)
+            .expect("a wait without a deadline ends when one is ready")
+    }
+
+    /// Like [`ready`](Select::ready), for `timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// If none was ready in time.
+    pub fn ready_timeout(&mut self, timeout: Duration) -> Result<usize, ReadyTimeoutError> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.ready_until(deadline).ok_or(ReadyTimeoutError)
+    }
+
+    /// Like [`ready`](Select::ready), until `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// If none was ready in time.
+    pub fn ready_deadline(&mut self, deadline: Instant) -> Result<usize, ReadyTimeoutError> {
+        self.ready_until(Some(deadline)).ok_or(ReadyTimeoutError)
+    }
+
+    fn ready_until(&mut self, deadline: Option<Instant>) -> Option<usize> {
+        if let Ok(index) = self.try_ready() {
+            return Some(index);
+        }
+        let claim = Claim::new();
+        loop {
+            match wait_once(&self.cases, &claim, deadline) {
+                Ended::Chosen(place) => {
+                    let case = self.cases[place];
+                    case.what.give_back(claim.token());
+                    return Some(case.index);
+                }
+                Ended::Left(Left::Interrupted(interrupt)) => interrupt.strike(),
+                Ended::Left(Left::TimedOut) => return self.try_ready().ok(),
+                Ended::Again => {}
+            }
+            claim.chosen.store(OPEN, Ordering::Relaxed);
+            if let Ok(index) = self.try_ready() {
+                return Some(index);
+            }
+        }
+    }
+}
+
+impl Default for Select<'_> {
+    fn default() -> Self {
+        Select::new()
+    }
+}
+
+impl Clone for Select<'_> {
+    fn clone(&self) -> Self {
+        Select {
+            cases: self.cases.clone(),
+            next: self.next,
+            biased: self.biased,
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl fmt::Debug for Select<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("Select { .. }")
+    }
+}
+
+/// An operation that was selected, and has to be completed.
+///
+/// Completing it does not wait, except where the other side of a channel with capacity 0 was selected in the same way: then it waits for
+/// that one to complete.
+///
+/// # Panics
+///
+/// If it is dropped without having been completed; what it was selected for goes back to the channel.
+#[must_use = "it has to be completed"]
+pub struct SelectedOperation<'a> {
+    token: Token,
+    case: Case<'a>,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<'a> SelectedOperation<'a> {
+    fn new(token: Token, case: Case<'a>) -> SelectedOperation<'a> {
+        SelectedOperation {
+            token,
+            case,
+            _not_send: PhantomData,
+        }
+    }
+
+    /// The number of the operation.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.case.index
+    }
+
+    /// Completes a send operation.
+    ///
+    /// # Errors
+    ///
+    /// If all receivers are gone.
+    ///
+    /// # Panics
+    ///
+    /// If `sender` is not the one that was selected.
+    pub fn send<T>(self, sender: &Sender<T>, message: T) -> Result<(), SendError<T>> {
+        self.assert_is(ptr::from_ref(sender).addr(), "sender");
+        let token = self.complete();
+        sender.channel.send_selected(token, message)
+    }
+
+    /// Completes a receive operation.
+    ///
+    /// # Errors
+    ///
+    /// If the channel is empty and all senders are gone.
+    ///
+    /// # Panics
+    ///
+    /// If `receiver` is not the one that was selected.
+    pub fn recv<T>(self, receiver: &Receiver<T>) -> Result<T, RecvError> {
+        self.assert_is(ptr::from_ref(receiver).addr(), "receiver");
+        let token = self.complete();
+        receiver.channel.receive_selected(token)
+    }
+
+    /// Completes an operation that has no more to give than that it was selected.
+    #[doc(hidden)]
+    pub fn done(self) {
+        self.complete();
+    }
+
+    fn assert_is(&self, address: usize, what: &str) {
+        let selected = ptr::from_ref(self.case.what).addr();
+        assert!(
+            selected == address,
+            "passed in a {what} that wasn't selected"
+        );
+    }
+
+    fn complete(self) -> Token {
+        let token = self.token;
+        std::mem::forget(self);
+        token
+    }
+}
+
+impl Drop for SelectedOperation<'_> {
+    fn drop(&mut self) {
+        self.case.what.give_back(self.token);
+        if !thread::panicking() {
+            panic!("dropped `SelectedOperation` without completing the operation");
+        }
+    }
+}
+
+impl fmt::Debug for SelectedOperation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("SelectedOperation { .. }")
+    }
+}
+
+/// No operation could be selected at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrySelectError;
+
+/// No operation could be selected in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelectTimeoutError;
+
+/// No operation was ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TryReadyError;
+
+/// No operation was ready in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadyTimeoutError;
+
+impl fmt::Display for TrySelectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all operations in select would block")
+    }
+}
+
+impl fmt::Display for SelectTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("timed out waiting on select")
+    }
+}
+
+impl fmt::Display for TryReadyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no operation is ready")
+    }
+}
+
+impl fmt::Display for ReadyTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("timed out waiting on ready")
+    }
+}
+
+impl std::error::Error for TrySelectError {}
+impl std::error::Error for SelectTimeoutError {}
+impl std::error::Error for TryReadyError {}
+impl std::error::Error for ReadyTimeoutError {}
