@@ -663,10 +663,48 @@ fn the_report_names_those_that_are_parked() {
     assert_eq!(left.name(), Some("stubborn"));
     assert_eq!(left.id(), Some(stubborn.thread().id()));
     assert!(!left.is_running());
+    assert!(
+        names_its_frames(&left.backtrace()),
+        "{:?}",
+        left.backtrace()
+    );
     // Nothing is gone that these use.
     stubborn.cancel();
     stubborn.thread().unpark();
     assert!(!stubborn.is_finished());
+}
+
+/// Returns whether this tells of `wait_for_ever`: by its name, if there are names; otherwise by where the program is.
+fn names_its_frames(backtrace: &Option<String>) -> bool {
+    let program = std::env::current_exe().unwrap();
+    let program = program.file_name().unwrap().to_str().unwrap();
+    let expected = if cfg!(feature = "backtrace") {
+        "wait_for_ever"
+    } else {
+        program
+    };
+    cfg!(not(target_env = "gnu")) || backtrace.as_ref().is_some_and(|it| it.contains(expected))
+}
+
+#[rstest]
+#[timeout(LIMIT)]
+fn many_that_are_left_tell_where_they_are_parked_and_stay_so() {
+    let runtime = workers(2);
+    let began = Arc::new(AtomicUsize::new(0));
+    let ended = Arc::new(AtomicUsize::new(0));
+    for _ in 0..50 {
+        let (began, ended) = (began.clone(), ended.clone());
+        runtime.spawn(move || {
+            began.fetch_add(1, Ordering::SeqCst);
+            without_cancel(wait_for_ever);
+            ended.fetch_add(1, Ordering::SeqCst);
+        });
+    }
+    wait_until(|| began.load(Ordering::SeqCst) == 50);
+    let report = runtime.shutdown(SHORT);
+    let told = report.left().iter().map(|left| left.backtrace());
+    assert_eq!(told.filter(names_its_frames).count(), 50);
+    assert_eq!(ended.load(Ordering::SeqCst), 0);
 }
 
 #[rstest]

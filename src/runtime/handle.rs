@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::builder::Builder;
 use super::task::Task;
-use super::{ABANDONING, CLOSING, Shared, worker};
+use super::{ABANDONING, CLOSING, Shared, trace, worker};
 use crate::thread::{self, BlockingHandle, JoinHandle, ThreadId};
 
 /// How long a runtime that is dropped waits for its green threads.
@@ -274,6 +274,7 @@ impl ShutdownReport {
 pub struct Leftover {
     id: Option<ThreadId>,
     name: Option<String>,
+    frames: Vec<usize>,
 }
 
 impl Leftover {
@@ -281,7 +282,12 @@ impl Leftover {
         Leftover {
             id: Some(task.id),
             name: task.name().map(str::to_owned),
+            frames: Vec::new(),
         }
+    }
+
+    pub(super) fn set_backtrace(&mut self, frames: Vec<usize>) {
+        self.frames = frames;
     }
 
     /// What a worker still runs cannot be looked at.
@@ -289,6 +295,7 @@ impl Leftover {
         Leftover {
             id: None,
             name: None,
+            frames: Vec::new(),
         }
     }
 
@@ -302,6 +309,32 @@ impl Leftover {
     #[must_use]
     pub fn id(&self) -> Option<ThreadId> {
         self.id
+    }
+
+    /// Where it is parked: a line for each frame, the innermost first, as in a panic's backtrace. With the feature `backtrace` functions
+    /// and lines, otherwise the addresses as `addr2line` wants them.
+    ///
+    /// None, if it is not parked but would go on; if its stack has less than 8 KiB left, which looking at it takes; and if a thousand of its worker have told
+    /// already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::runtime::Runtime;
+    /// use corde::thread::{park, without_cancel};
+    /// use std::time::Duration;
+    ///
+    /// let runtime = Runtime::new()?;
+    /// runtime.spawn(|| without_cancel(|| loop { park() }));
+    /// # runtime.block_on(|| corde::thread::sleep(Duration::from_millis(1)));
+    /// for left in runtime.shutdown(Duration::from_millis(1)).left() {
+    ///     eprintln!("{:?} is parked at{}", left.name(), left.backtrace().unwrap_or_default());
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn backtrace(&self) -> Option<String> {
+        (!self.frames.is_empty()).then(|| trace::frames(&self.frames))
     }
 
     /// Whether it has not come to a suspension yet: it computes, or blocks its worker.

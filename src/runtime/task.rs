@@ -21,7 +21,8 @@
 //! | --- | --- | --- |
 //! | `Awake` | fresh, queued or running | `Notified`, `Parked`, `Ended` |
 //! | `Notified` | queued or running, with a wake-up not yet taken | `Awake`, `Ended` |
-//! | `Parked` | suspended; nobody holds the `Runnable` | `Notified` |
+//! | `Parked` | suspended; nobody holds the `Runnable` | `Notified`, `Asked` |
+//! | `Asked` | resumed only to tell where it is parked | `Parked` |
 //! | `Ended` | its body has returned | |
 //!
 //! A wake-up from another OS thread is a message: whoever sets the bit [`WOKEN`] in `remote`, where the home's number is, puts the task into its
@@ -68,6 +69,7 @@ enum State {
     Awake,
     Notified,
     Parked,
+    Asked,
     Ended,
 }
 
@@ -232,7 +234,8 @@ impl Task {
                 home.push_woken(Runnable { task });
             }
             State::Awake => self.state.set(State::Notified),
-            State::Notified | State::Ended => {}
+            // Who is asked runs on this OS thread, and wakes nobody.
+            State::Notified | State::Asked | State::Ended => {}
         }
     }
 
@@ -277,6 +280,20 @@ impl Task {
             self.state.set(State::Awake);
         }
         notified
+    }
+
+    /// Has a parked task tell where: it runs `Worker::park` on, which answers and parks again. False, if it is not parked.
+    pub(super) fn ask(&self, home: &Worker) -> bool {
+        if self.state.get() != State::Parked {
+            return false;
+        }
+        self.state.set(State::Asked);
+        // SAFETY: parking has left a count behind, which it does again below.
+        let task = unsafe { TaskRef::from_raw(NonNull::from(self)) };
+        match (Runnable { task }).run(home) {
+            After::Gone => true,
+            After::Again(_) => unreachable!("who is asked parks again"),
+        }
     }
 
     /// Switches to the worker, and returns when the worker resumes this task.

@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use super::monitor::WorkerThread;
 use super::task::Task;
 use super::{Remote, worker};
-use crate::arch;
+use crate::{arch, stack};
 
 /// Return addresses that are kept.
 const MAX_FRAMES: usize = 64;
@@ -57,6 +57,9 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(2);
 /// Stack that the unwinder has to find: 1.6 KiB measured on x86_64 with libgcc of GCC 12. (The very first time it is 4.7 KiB, when the loader
 /// looks up what libgcc calls; so there is a first time before.)
 const ROOM: usize = 3 * 1024;
+
+/// Stack that it may need the very first time, with what is called around it.
+const ROOM_AT_FIRST: usize = 8 * 1024;
 
 const FREE: u8 = 0;
 const ASKED: u8 = 1;
@@ -339,6 +342,24 @@ fn program_counter(context: &libc::ucontext_t) -> usize {
     let counter = context.uc_mcontext.pc as usize;
     counter
 }
+
+/// Adds the frames of the calling green thread, `task`, the innermost first; none, if its stack has no room for the unwinder.
+pub(super) fn own_frames(task: &Task, frames: &mut Vec<usize>) {
+    if stack::remaining().is_none_or(|left| left < ROOM_AT_FIRST) {
+        return;
+    }
+    let mut found = FRAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    found.depth = 0;
+    unwind(&mut Walk {
+        found: &mut found,
+        from: None,
+        task: Some(task),
+    });
+    frames.extend_from_slice(&found.addresses[..found.depth]);
+}
+
+/// Where those who are asked leave their frames, which take too much room on their stacks.
+static FRAMES: Mutex<Found> = Mutex::new(Found::new());
 
 /// The unwinder's view of a frame.
 #[repr(C)]

@@ -28,6 +28,7 @@ use super::interrupt::{self, Interrupt, TIMEOUT};
 use super::started::Started;
 use super::task::{After, Runnable, Suspension, Task};
 use super::timer::{Timer, Timers};
+use super::trace;
 use super::{ABANDONING, FreshQueue, Leftover, OPEN, Remote, Shared};
 use crate::reactor::{Events, Reactor, sys};
 use crate::report;
@@ -70,6 +71,9 @@ const DUE: Duration = Duration::from_micros(100);
 /// Green threads that one worker may have more than another, and a quarter more besides, before fresh ones are placed there.
 const UNBALANCED: usize = 8;
 
+/// Green threads left behind by a worker that are asked where they are parked: that takes 10 us each.
+const MOST_TRACES: usize = 1000;
+
 /// An OS thread's worker. Never seen by another thread (it is not Sync); freed when its loop is over, and never if a green thread is left
 /// behind.
 pub(crate) struct Worker {
@@ -106,6 +110,8 @@ pub(crate) struct Worker {
     /// When it went to sleep last, having many green threads.
     slept: Cell<Instant>,
     events: RefCell<Events>,
+    /// Where a green thread that is asked leaves its frames.
+    asked: RefCell<Option<Vec<usize>>>,
 }
 
 thread_local! {
@@ -208,6 +214,7 @@ impl Worker {
             timers: Timers::new(),
             slept: Cell::new(Instant::now()),
             events: RefCell::new(Events::new()),
+            asked: RefCell::new(None),
         }))
     }
 
@@ -338,7 +345,18 @@ impl Worker {
 
     /// The green threads that have started here and have not ended.
     pub(super) fn leftovers(&self) -> Vec<Leftover> {
-        self.started.iter().map(Leftover::parked).collect()
+        let mut left: Vec<_> = self.started.iter().map(Leftover::parked).collect();
+        for (left, task) in left.iter_mut().zip(self.started.iter()).take(MOST_TRACES) {
+            left.set_backtrace(self.where_parked(task));
+        }
+        left
+    }
+
+    /// The frames of a parked green thread of this worker, the innermost first; none, if that cannot be told.
+    fn where_parked(&self, task: &Task) -> Vec<usize> {
+        self.asked.replace(Some(Vec::new()));
+        task.ask(self);
+        self.asked.take().unwrap_or_default()
     }
 
     /// Notes which green thread runs from now on; null for none.
@@ -672,8 +690,23 @@ impl Worker {
         }
         // SAFETY: `task` is the green thread that calls.
         unsafe { task.suspend(Suspension::Park) };
-        task.take_notification();
+        if !task.take_notification() {
+            self.answer(task);
+        }
         Ok(())
+    }
+
+    /// Tells where `task` is parked, which is the green thread that calls, as often as it is asked, and parks again.
+    #[cold]
+    #[inline(never)]
+    fn answer(&self, task: &Task) {
+        while !task.take_notification() {
+            if let Some(asked) = &mut *self.asked.borrow_mut() {
+                trace::own_frames(task, asked);
+            }
+            // SAFETY: `task` is the green thread that calls.
+            unsafe { task.suspend(Suspension::Park) };
+        }
     }
 
     /// Like [`park`](Worker::park), until `deadline` at most.
