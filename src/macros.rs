@@ -66,6 +66,8 @@ macro_rules! go {
 /// | --- | --- |
 /// | `recv(receiver) -> result => body` | receives; `result` is what [`recv`](crate::sync::channel::Receiver::recv) returns |
 /// | `send(sender, message) -> result => body` | sends; `result` is what [`send`](crate::sync::channel::Sender::send) returns |
+/// | `join(handle) -> result => body` | joins a green thread; `handle` is a `mut` variable with its [`JoinHandle`](crate::thread::JoinHandle), which is moved if this is chosen |
+/// | `join(handle) => body` | when it has ended: then [`join`](crate::thread::JoinHandle::join) does not wait |
 /// | `default => body` | if none can be done at once |
 /// | `default(timeout) => body` | if none could be done for so long |
 ///
@@ -182,6 +184,26 @@ macro_rules! select_cases {
             }
         }
     };
+    (@join $biased:tt [$($done:tt)*] [$($default:tt)*] ($($joined:tt)*) $body:block, $($rest:tt)*) => {
+        $crate::select_cases!(@joining $biased [$($done)*] [$($default)*] ($($joined)*) ($body) $($rest)*)
+    };
+    (@join $biased:tt [$($done:tt)*] [$($default:tt)*] ($($joined:tt)*) $body:block $($rest:tt)*) => {
+        $crate::select_cases!(@joining $biased [$($done)*] [$($default)*] ($($joined)*) ($body) $($rest)*)
+    };
+    (@join $biased:tt [$($done:tt)*] [$($default:tt)*] ($($joined:tt)*) $body:expr, $($rest:tt)*) => {
+        $crate::select_cases!(@joining $biased [$($done)*] [$($default)*] ($($joined)*) ($body) $($rest)*)
+    };
+    (@join $biased:tt [$($done:tt)*] [$($default:tt)*] ($($joined:tt)*) $body:expr) => {
+        $crate::select_cases!(@joining $biased [$($done)*] [$($default)*] ($($joined)*) ($body))
+    };
+    (@joining $biased:tt [$($done:tt)*] [$($default:tt)*] ($joined:ident $($pattern:pat)?) ($body:expr) $($rest:tt)*) => {
+        match $joined {
+            ref mut handle => {
+                let handle: &mut $crate::thread::JoinHandle<_> = handle;
+                $crate::select_cases!($biased; [$($done)* (join handle ($joined) ($($pattern)?) ($body))] [$($default)*] $($rest)*)
+            }
+        }
+    };
     (@default $biased:tt [$($done:tt)*] ($($timeout:expr)?) $body:block, $($rest:tt)*) => {
         $crate::select_cases!($biased; [$($done)*] [($($timeout)?) ($body)] $($rest)*)
     };
@@ -196,7 +218,7 @@ macro_rules! select_cases {
     };
 
     // All taken apart: the operations as a list, then a chain of comparisons with the number that was chosen.
-    (@number $count:expr; [$($listed:tt)*] ($kind:ident $handle:ident ($($message:expr)?) ($pattern:pat) ($body:expr)) $($rest:tt)*) => {
+    (@number $count:expr; [$($listed:tt)*] ($kind:ident $handle:ident ($($message:expr)?) ($($pattern:pat)?) ($body:expr)) $($rest:tt)*) => {
         $crate::select_cases!(@number $count + 1; [$($listed)* ($count, $kind $handle)] $($rest)*)
     };
     (@number $count:expr; [$(($index:expr, $kind:ident $handle:ident))*]) => {
@@ -216,6 +238,23 @@ macro_rules! select_cases {
     (@complete $operation:ident $count:expr; (send $handle:ident ($message:expr) ($pattern:pat) ($body:expr)) $($rest:tt)*) => {
         if $operation.index() == $count {
             let $pattern = $operation.send($handle, $message);
+            $body
+        } else {
+            $crate::select_cases!(@complete $operation $count + 1; $($rest)*)
+        }
+    };
+    (@complete $operation:ident $count:expr; (join $handle:ident ($joined:expr) () ($body:expr)) $($rest:tt)*) => {
+        if $operation.index() == $count {
+            $operation.done();
+            $body
+        } else {
+            $crate::select_cases!(@complete $operation $count + 1; $($rest)*)
+        }
+    };
+    (@complete $operation:ident $count:expr; (join $handle:ident ($joined:expr) ($pattern:pat) ($body:expr)) $($rest:tt)*) => {
+        if $operation.index() == $count {
+            $operation.done();
+            let $pattern = $joined.join();
             $body
         } else {
             $crate::select_cases!(@complete $operation $count + 1; $($rest)*)
@@ -277,6 +316,12 @@ macro_rules! select_cases {
     ($biased:tt; [$($done:tt)*] [$($default:tt)*] send($sender:expr, $message:expr $(,)?) => $($rest:tt)*) => {
         $crate::select_cases!(@send $biased [$($done)*] [$($default)*] ($sender) ($message) (_) $($rest)*)
     };
+    ($biased:tt; [$($done:tt)*] [$($default:tt)*] join($joined:ident $(,)?) -> $pattern:pat => $($rest:tt)*) => {
+        $crate::select_cases!(@join $biased [$($done)*] [$($default)*] ($joined $pattern) $($rest)*)
+    };
+    ($biased:tt; [$($done:tt)*] [$($default:tt)*] join($joined:ident $(,)?) => $($rest:tt)*) => {
+        $crate::select_cases!(@join $biased [$($done)*] [$($default)*] ($joined) $($rest)*)
+    };
     ($biased:tt; [$($done:tt)*] [] default => $($rest:tt)*) => {
         $crate::select_cases!(@default $biased [$($done)*] () $($rest)*)
     };
@@ -291,7 +336,7 @@ macro_rules! select_cases {
     };
     ($biased:tt; [$($done:tt)*] [$($default:tt)*] $($rest:tt)+) => {
         ::std::compile_error!(::std::concat!(
-            "`select!` expects `recv(receiver) -> result => ..`, `send(sender, message) -> result => ..`, `default => ..` or `default(timeout) => ..`, not: `",
+            "`select!` expects `recv(receiver) -> result => ..`, `send(sender, message) -> result => ..`, `join(handle) -> result => ..`, `default => ..` or `default(timeout) => ..`, not: `",
             ::std::stringify!($($rest)+),
             "`"
         ))

@@ -365,8 +365,30 @@ impl Task {
     /// # Safety
     /// Called by the owner of the only `JoinHandle`.
     pub(crate) unsafe fn wait_until_done(&self) {
-        if self.is_done() {
+        // SAFETY: passed on.
+        if !unsafe { self.announce() } {
             return;
+        }
+        /// The joiner may leave by unwinding: it is cancelled, or has no more time.
+        struct Announced<'a>(&'a Task);
+        impl Drop for Announced<'_> {
+            fn drop(&mut self) {
+                self.0.withdraw();
+            }
+        }
+        let _announced = Announced(self);
+        while !self.is_done() {
+            park::park();
+        }
+    }
+
+    /// Has the calling thread woken when the result is there, until it [withdraws](Task::withdraw) that; false, if the result is there.
+    ///
+    /// # Safety
+    /// Called by the owner of the only `JoinHandle`, and not again before `withdraw`.
+    pub(crate) unsafe fn announce(&self) -> bool {
+        if self.is_done() {
+            return false;
         }
         // SAFETY: nothing is announced, so nobody else looks at it.
         unsafe { *self.joiner.get() = Some(Waiter::current()) };
@@ -376,25 +398,19 @@ impl Task {
         if announced.is_err() {
             // SAFETY: as above; it is done, and will not look any more.
             unsafe { *self.joiner.get() = None };
-            return;
         }
-        /// The joiner may leave by unwinding: it is cancelled, or has no more time.
-        struct Announced<'a>(&'a Task);
-        impl Drop for Announced<'_> {
-            fn drop(&mut self) {
-                let end = &self.0.end;
-                if end
-                    .compare_exchange(JOINED, RUNNING, Ordering::AcqRel, Ordering::Acquire)
-                    .is_ok()
-                {
-                    // SAFETY: this exchange has taken the announcement away.
-                    unsafe { *self.0.joiner.get() = None };
-                }
-            }
-        }
-        let _announced = Announced(self);
-        while !self.is_done() {
-            park::park();
+        announced.is_ok()
+    }
+
+    /// Takes the announcement back, if it is still there.
+    pub(crate) fn withdraw(&self) {
+        if self
+            .end
+            .compare_exchange(JOINED, RUNNING, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+        {
+            // SAFETY: this exchange has taken the announcement away.
+            unsafe { *self.joiner.get() = None };
         }
     }
 

@@ -101,7 +101,7 @@ impl<T> JoinHandle<T> {
         &self.thread
     }
 
-    pub(super) fn task(&self) -> &TaskRef {
+    pub(crate) fn task(&self) -> &TaskRef {
         match &self.thread.waiter {
             Waiter::Green(task) => task,
             Waiter::Os(_) => unreachable!("only green threads are spawned"),

@@ -19,13 +19,13 @@ use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::shared::Side;
 use super::{Receiver, RecvError, SendError, Sender};
 use crate::runtime::park;
 use crate::runtime::wait_list::{Left, Node, WaitList, Wake};
+use crate::thread::JoinHandle;
 
 /// Names a selection, until what it was chosen for has been taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +206,32 @@ unsafe impl<T> Selectable for Receiver<T> {
     }
 }
 
+// SAFETY: it does not use the node.
+unsafe impl<T> Selectable for JoinHandle<T> {
+    fn try_select(&self, _token: Token) -> bool {
+        self.is_finished()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_finished()
+    }
+
+    unsafe fn register(&self, _arm: &mut Node<Arm>) -> bool {
+        // SAFETY: the selection has borrowed the handle mutably (`Case::join`), and calls this once before `unregister`.
+        unsafe { self.task().announce() }
+    }
+
+    unsafe fn unregister(&self, _arm: &Node<Arm>) {
+        self.task().withdraw();
+    }
+
+    fn give_back(&self, _token: Token) {}
+
+    fn only_wakes(&self) -> bool {
+        true
+    }
+}
+
 /// One operation of a selection, with its number. For the macro `select!`.
 #[doc(hidden)]
 #[derive(Clone, Copy)]
@@ -229,6 +255,18 @@ impl<'a> Case<'a> {
     pub fn recv<T>(receiver: &'a Receiver<T>, index: usize) -> Case<'a> {
         Case {
             what: receiver,
+            index,
+        }
+    }
+}
+
+impl<'a> Case<'a> {
+    /// The handle is borrowed mutably, so that nobody else waits for it.
+    #[doc(hidden)]
+    #[inline]
+    pub fn join<T>(handle: &'a mut JoinHandle<T>, index: usize) -> Case<'a> {
+        Case {
+            what: handle,
             index,
         }
     }
@@ -758,7 +796,7 @@ impl<'a> SelectedOperation<'a> {
 impl Drop for SelectedOperation<'_> {
     fn drop(&mut self) {
         self.case.what.give_back(self.token);
-        if !thread::panicking() {
+        if !std::thread::panicking() {
             panic!("dropped `SelectedOperation` without completing the operation");
         }
     }
