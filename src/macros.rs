@@ -68,6 +68,7 @@ macro_rules! go {
 /// | `send(sender, message) -> result => body` | sends; `result` is what [`send`](crate::sync::channel::Sender::send) returns |
 /// | `join(handle) -> result => body` | joins a green thread; `handle` is a `mut` variable with its [`JoinHandle`](crate::thread::JoinHandle), which is moved if this is chosen |
 /// | `join(handle) => body` | when it has ended: then [`join`](crate::thread::JoinHandle::join) does not wait |
+/// | `readable(socket) => body`, `writable(socket) => body` | when a [socket](crate::net::Socket) can be read from, or accepted from, or written to, or has an error to tell; nothing is done with it |
 /// | `default => body` | if none can be done at once |
 /// | `default(timeout) => body` | if none could be done for so long |
 ///
@@ -196,6 +197,31 @@ macro_rules! select_cases {
     (@join $biased:tt [$($done:tt)*] [$($default:tt)*] ($($joined:tt)*) $body:expr) => {
         $crate::select_cases!(@joining $biased [$($done)*] [$($default)*] ($($joined)*) ($body))
     };
+    (@readable $($case:tt)*) => {
+        $crate::select_cases!(@socket readable $($case)*)
+    };
+    (@writable $($case:tt)*) => {
+        $crate::select_cases!(@socket writable $($case)*)
+    };
+    (@socket $which:ident $biased:tt [$($done:tt)*] [$($default:tt)*] ($socket:expr) $body:block, $($rest:tt)*) => {
+        $crate::select_cases!(@ready $which $biased [$($done)*] [$($default)*] ($socket) ($body) $($rest)*)
+    };
+    (@socket $which:ident $biased:tt [$($done:tt)*] [$($default:tt)*] ($socket:expr) $body:block $($rest:tt)*) => {
+        $crate::select_cases!(@ready $which $biased [$($done)*] [$($default)*] ($socket) ($body) $($rest)*)
+    };
+    (@socket $which:ident $biased:tt [$($done:tt)*] [$($default:tt)*] ($socket:expr) $body:expr, $($rest:tt)*) => {
+        $crate::select_cases!(@ready $which $biased [$($done)*] [$($default)*] ($socket) ($body) $($rest)*)
+    };
+    (@socket $which:ident $biased:tt [$($done:tt)*] [$($default:tt)*] ($socket:expr) $body:expr) => {
+        $crate::select_cases!(@ready $which $biased [$($done)*] [$($default)*] ($socket) ($body))
+    };
+    (@ready $which:ident $biased:tt [$($done:tt)*] [$($default:tt)*] ($socket:expr) ($body:expr) $($rest:tt)*) => {
+        match $crate::sync::channel::Ready::$which(&$socket) {
+            ref handle => {
+                $crate::select_cases!($biased; [$($done)* (ready handle () () ($body))] [$($default)*] $($rest)*)
+            }
+        }
+    };
     (@joining $biased:tt [$($done:tt)*] [$($default:tt)*] ($joined:ident $($pattern:pat)?) ($body:expr) $($rest:tt)*) => {
         match $joined {
             ref mut handle => {
@@ -238,6 +264,14 @@ macro_rules! select_cases {
     (@complete $operation:ident $count:expr; (send $handle:ident ($message:expr) ($pattern:pat) ($body:expr)) $($rest:tt)*) => {
         if $operation.index() == $count {
             let $pattern = $operation.send($handle, $message);
+            $body
+        } else {
+            $crate::select_cases!(@complete $operation $count + 1; $($rest)*)
+        }
+    };
+    (@complete $operation:ident $count:expr; (ready $handle:ident () () ($body:expr)) $($rest:tt)*) => {
+        if $operation.index() == $count {
+            $operation.done();
             $body
         } else {
             $crate::select_cases!(@complete $operation $count + 1; $($rest)*)
@@ -316,6 +350,12 @@ macro_rules! select_cases {
     ($biased:tt; [$($done:tt)*] [$($default:tt)*] send($sender:expr, $message:expr $(,)?) => $($rest:tt)*) => {
         $crate::select_cases!(@send $biased [$($done)*] [$($default)*] ($sender) ($message) (_) $($rest)*)
     };
+    ($biased:tt; [$($done:tt)*] [$($default:tt)*] readable($socket:expr $(,)?) => $($rest:tt)*) => {
+        $crate::select_cases!(@readable $biased [$($done)*] [$($default)*] ($socket) $($rest)*)
+    };
+    ($biased:tt; [$($done:tt)*] [$($default:tt)*] writable($socket:expr $(,)?) => $($rest:tt)*) => {
+        $crate::select_cases!(@writable $biased [$($done)*] [$($default)*] ($socket) $($rest)*)
+    };
     ($biased:tt; [$($done:tt)*] [$($default:tt)*] join($joined:ident $(,)?) -> $pattern:pat => $($rest:tt)*) => {
         $crate::select_cases!(@join $biased [$($done)*] [$($default)*] ($joined $pattern) $($rest)*)
     };
@@ -336,7 +376,7 @@ macro_rules! select_cases {
     };
     ($biased:tt; [$($done:tt)*] [$($default:tt)*] $($rest:tt)+) => {
         ::std::compile_error!(::std::concat!(
-            "`select!` expects `recv(receiver) -> result => ..`, `send(sender, message) -> result => ..`, `join(handle) -> result => ..`, `default => ..` or `default(timeout) => ..`, not: `",
+            "`select!` expects `recv(receiver) -> result => ..`, `send(sender, message) -> result => ..`, `join(handle) -> result => ..`, `readable(socket) => ..`, `writable(socket) => ..`, `default => ..` or `default(timeout) => ..`, not: `",
             ::std::stringify!($($rest)+),
             "`"
         ))

@@ -6,8 +6,33 @@
 
 mod tcp;
 
+use crate::reactor::Pollable;
+
 pub use std::net::{
     AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
     ToSocketAddrs,
 };
 pub use tcp::{Incoming, TcpListener, TcpStream};
+
+/// A socket that [`select!`](crate::select) can wait for.
+///
+/// Implemented for the sockets of this module, and for nothing else.
+pub trait Socket: sealed::Sealed {}
+
+pub(crate) mod sealed {
+    use super::Pollable;
+
+    pub trait Sealed {
+        #[allow(private_interfaces, reason = "nobody else can call it")]
+        fn source(&self) -> &dyn Pollable;
+    }
+}
+
+impl<S: Socket> Socket for &S {}
+
+impl<S: sealed::Sealed> sealed::Sealed for &S {
+    #[allow(private_interfaces, reason = "nobody else can call it")]
+    fn source(&self) -> &dyn Pollable {
+        (**self).source()
+    }
+}

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::reactor::{Direction, Source, sys};
+use super::sealed;
+use crate::reactor::{Direction, Pollable, Source, sys};
 
 /// A TCP connection; as [`std::net::TcpStream`].
 ///
@@ -456,3 +457,21 @@ macro_rules! like_std {
 
 like_std!(TcpStream);
 like_std!(TcpListener);
+
+impl sealed::Sealed for TcpStream {
+    #[allow(private_interfaces, reason = "nobody else can call it")]
+    fn source(&self) -> &dyn Pollable {
+        &self.source
+    }
+}
+
+impl super::Socket for TcpStream {}
+
+impl sealed::Sealed for TcpListener {
+    #[allow(private_interfaces, reason = "nobody else can call it")]
+    fn source(&self) -> &dyn Pollable {
+        &self.source
+    }
+}
+
+impl super::Socket for TcpListener {}

@@ -35,7 +35,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::runtime::park::{self, Waiter};
-use crate::runtime::worker;
+use crate::runtime::{self, worker};
 pub(crate) use sys::Events;
 use sys::{Event, Poller};
 
@@ -252,18 +252,14 @@ impl Way {
     /// Waits for an event after the `seen` ones.
     fn wait(&self, seen: u32) {
         let me = Waiter::current();
-        {
-            let mut waiters = self.waiters();
-            if self.events.load(Ordering::Relaxed) != seen {
-                return;
-            }
-            waiters.push(me.clone());
+        if !self.list(&me, seen) {
+            return;
         }
         /// The wait may end by unwinding, when an interrupt strikes.
         struct Listed<'a>(&'a Way, &'a Waiter);
         impl Drop for Listed<'_> {
             fn drop(&mut self) {
-                self.0.waiters().retain(|waiter| !waiter.is_same(self.1));
+                self.0.strike_off(self.1);
             }
         }
         let listed = Listed(self, &me);
@@ -272,6 +268,20 @@ impl Way {
             park::park();
         }
         mem::forget(listed);
+    }
+
+    /// Lists a waiter, unless there has been an event after the `seen` ones.
+    fn list(&self, waiter: &Waiter, seen: u32) -> bool {
+        let mut waiters = self.waiters();
+        if self.events.load(Ordering::Relaxed) != seen {
+            return false;
+        }
+        waiters.push(waiter.clone());
+        true
+    }
+
+    fn strike_off(&self, waiter: &Waiter) {
+        self.waiters().retain(|listed| !listed.is_same(waiter));
     }
 
     fn is_listed(&self, waiter: &Waiter) -> bool {
@@ -388,6 +398,14 @@ impl<T: AsFd> Source<T> {
         }
     }
 
+    /// The socket's entry in the reactor that it was first waited for with: for an OS thread, that of some worker.
+    fn registered_anywhere(&self) -> io::Result<&Registration> {
+        match worker::current_green() {
+            Some((worker, _)) => self.registered(worker.reactor()),
+            None => self.registered(runtime::current()?.any_reactor()),
+        }
+    }
+
     fn registered(&self, reactor: &Arc<Reactor>) -> io::Result<&Registration> {
         if let Some(registration) = self.registration.get() {
             return Ok(registration);
@@ -401,5 +419,41 @@ impl<T: AsFd> Source<T> {
         }
         let registration = reactor.register(self.inner.as_fd())?;
         Ok(self.registration.get_or_init(|| registration))
+    }
+}
+
+/// What `select!` waits for.
+pub(crate) trait Pollable {
+    /// Returns whether it is ready, or in a state that a call would learn of.
+    fn is_ready(&self, direction: Direction) -> bool;
+
+    /// Has the calling thread woken when it may be ready, until it [withdraws](Pollable::withdraw) that; false, if it is ready.
+    ///
+    /// # Errors
+    /// If the socket could not be registered.
+    fn announce(&self, direction: Direction) -> io::Result<bool>;
+
+    fn withdraw(&self, direction: Direction);
+}
+
+impl<T: AsFd> Pollable for Source<T> {
+    fn is_ready(&self, direction: Direction) -> bool {
+        sys::is_ready(self.inner.as_fd(), direction)
+    }
+
+    fn announce(&self, direction: Direction) -> io::Result<bool> {
+        let way = self.registered_anywhere()?.readiness.way(direction);
+        let seen = way.events.load(Ordering::Acquire);
+        if self.is_ready(direction) {
+            return Ok(false);
+        }
+        Ok(way.list(&Waiter::current(), seen))
+    }
+
+    fn withdraw(&self, direction: Direction) {
+        if let Some(registration) = self.registration.get() {
+            let way = registration.readiness.way(direction);
+            way.strike_off(&Waiter::current());
+        }
     }
 }

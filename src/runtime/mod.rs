@@ -219,6 +219,11 @@ impl Remote {
 }
 
 impl Shared {
+    /// A reactor for what is waited for outside of the workers.
+    pub(crate) fn any_reactor(&'static self) -> &'static Arc<Reactor> {
+        &self.workers[0].reactor
+    }
+
     /// Makes a runtime without its workers' threads: for each, the queue of its fresh green threads.
     fn new(settings: &Builder, count: usize) -> io::Result<(&'static Shared, Vec<FreshQueue>)> {
         overflow::set_describe(worker::describe_overflow);

@@ -244,6 +244,26 @@ impl Events {
 
 /// Blocks the OS thread until `fd` may be ready.
 pub(crate) fn wait_one(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<()> {
+    match poll_one(fd, direction, -1) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Returns whether `fd` is ready, or in a state that a call would learn of.
+pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: Direction) -> bool {
+    loop {
+        match poll_one(fd, direction, 0) {
+            Ok(count) => return count != 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Let the call tell.
+            Err(_) => return true,
+        }
+    }
+}
+
+/// `poll(2)` for one `fd`; returns whether there is anything as a number.
+fn poll_one(fd: BorrowedFd<'_>, direction: Direction, timeout: c_int) -> io::Result<c_int> {
     let events = match direction {
         Direction::Read => libc::POLLIN,
         Direction::Write => libc::POLLOUT,
@@ -254,10 +274,7 @@ pub(crate) fn wait_one(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<(
         revents: 0,
     };
     // SAFETY: one valid entry.
-    match check(unsafe { libc::poll(&mut poll, 1, -1) }) {
-        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-        _ => Ok(()),
-    }
+    check(unsafe { libc::poll(&mut poll, 1, timeout) })
 }
 
 /// Accepts a connection that is non-blocking and closed on exec, in one system call.

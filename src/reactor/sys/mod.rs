@@ -10,12 +10,13 @@
 //! * `Events`: a buffer, with `new`, `is_empty`, and `iter` over [`Event`]s, notifications left out;
 //! * `wait_exactly()`: has the calling OS thread's waits end when they should, as far as that can be had;
 //! * `wait_one(fd, direction)`: blocks the OS thread until one fd may be ready;
+//! * `is_ready(fd, direction)`: whether it is ready now, or in a state that a call would learn of;
 //! * `accept(listener)`: accepts a connection that is non-blocking and closed on exec.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use epoll::{Events, Poller, accept, wait_exactly, wait_one};
+pub(crate) use epoll::{Events, Poller, accept, is_ready, wait_exactly, wait_one};
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!(

@@ -37,7 +37,7 @@ pub use error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
 #[doc(hidden)]
-pub use select::{Case, select, select_timeout, try_select};
+pub use select::{Case, Ready, select, select_timeout, try_select};
 pub use select::{
     ReadyTimeoutError, Select, SelectTimeoutError, SelectedOperation, TryReadyError, TrySelectError,
 };

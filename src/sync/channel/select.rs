@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 use super::shared::Side;
 use super::{Receiver, RecvError, SendError, Sender};
+use crate::net::Socket;
+use crate::reactor::{Direction, Pollable};
 use crate::runtime::park;
 use crate::runtime::wait_list::{Left, Node, WaitList, Wake};
 use crate::thread::JoinHandle;
@@ -232,6 +234,68 @@ unsafe impl<T> Selectable for JoinHandle<T> {
     }
 }
 
+/// The readiness of a socket, for the macro `select!`.
+#[doc(hidden)]
+pub struct Ready<'a> {
+    source: &'a dyn Pollable,
+    direction: Direction,
+    /// It could not be registered: the call that follows will tell why.
+    failed: Cell<bool>,
+}
+
+impl<'a> Ready<'a> {
+    #[doc(hidden)]
+    pub fn readable(socket: &'a impl Socket) -> Ready<'a> {
+        Ready::new(socket.source(), Direction::Read)
+    }
+
+    #[doc(hidden)]
+    pub fn writable(socket: &'a impl Socket) -> Ready<'a> {
+        Ready::new(socket.source(), Direction::Write)
+    }
+
+    fn new(source: &'a dyn Pollable, direction: Direction) -> Ready<'a> {
+        Ready {
+            source,
+            direction,
+            failed: Cell::new(false),
+        }
+    }
+}
+
+impl fmt::Debug for Ready<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ready").field(&self.direction).finish()
+    }
+}
+
+// SAFETY: it does not use the node.
+unsafe impl Selectable for Ready<'_> {
+    fn try_select(&self, _token: Token) -> bool {
+        self.is_ready()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.failed.get() || self.source.is_ready(self.direction)
+    }
+
+    unsafe fn register(&self, _arm: &mut Node<Arm>) -> bool {
+        let announced = self.source.announce(self.direction);
+        self.failed.set(announced.is_err());
+        announced.unwrap_or(false)
+    }
+
+    unsafe fn unregister(&self, _arm: &Node<Arm>) {
+        self.source.withdraw(self.direction);
+    }
+
+    fn give_back(&self, _token: Token) {}
+
+    fn only_wakes(&self) -> bool {
+        true
+    }
+}
+
 /// One operation of a selection, with its number. For the macro `select!`.
 #[doc(hidden)]
 #[derive(Clone, Copy)]
@@ -261,6 +325,12 @@ impl<'a> Case<'a> {
 }
 
 impl<'a> Case<'a> {
+    #[doc(hidden)]
+    #[inline]
+    pub fn ready(what: &'a Ready<'a>, index: usize) -> Case<'a> {
+        Case { what, index }
+    }
+
     /// The handle is borrowed mutably, so that nobody else waits for it.
     #[doc(hidden)]
     #[inline]
