@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::panic::resume_unwind;
+use std::process::abort;
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use super::handle::Handle;
 use super::task::{Settings, Task};
 use super::worker::{self, Worker};
 use super::{CLOSING, Shared};
+use crate::report;
 use crate::stack::on_thread_stack;
 
 /// How long a runtime that is dropped goes on running its green threads.
@@ -101,8 +103,11 @@ impl LocalRuntime {
         self.worker.push_local(runnable);
         self.worker.run_here(|| task.is_done());
         if !task.is_done() {
-            // Only a runtime that is shut down lets go, which takes it out of the caller's hands.
-            unreachable!("a runtime on this thread ended before what it runs");
+            // Only a runtime that is shut down lets go, which takes it out of the caller's hands. What `f` borrows must not end.
+            report::line(format_args!(
+                "a runtime on this thread ended before what it runs, aborting"
+            ));
+            abort();
         }
         // SAFETY: it is done, and returns a `T`; there is no other handle.
         let result = unsafe { task.take_output() };
