@@ -91,7 +91,7 @@ SYMBOL(guess):
     .quad 1                         /* nobody's record, nor null */
 #else
 # define SET_GUESS(record)
-# define GET_GUESS(record) movl $1, record
+# define GET_GUESS(record) movq $1, record
 #endif
 
     .text

@@ -21,7 +21,10 @@ use corde::time::timeout;
 use rstest::{Context, rstest};
 use util::random::Xorshift;
 use util::threads::{Kind, OnDrop, is_quiet_panic, panic_quietly, spin_until, wait_until};
-use util::{LIMIT, SANITIZED, child, full_name, left_out_under_valgrind, scaled, stress};
+use util::{
+    LIMIT, NO_LIMIT_ON_MEMORY, SANITIZED, child, full_name, left_out_in_an_emulator,
+    left_out_under_valgrind, scaled, stress,
+};
 
 /// Holds closures up until it is opened.
 #[derive(Clone, Default)]
@@ -448,6 +451,9 @@ fn threads_that_may_be_idle_for_ever_end_with_the_runtime() {
 #[case::on_the_worker(false)]
 fn closures_run_without_new_os_threads(#[context] context: Context, #[case] one_is_there: bool) {
     if SANITIZED || left_out_under_valgrind("it needs memory of its own") {
+        return;
+    }
+    if left_out_in_an_emulator(NO_LIMIT_ON_MEMORY) {
         return;
     }
     let outcome = child::run(&full_name(&context), &[], || {

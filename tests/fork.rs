@@ -3,29 +3,38 @@
 
 mod util;
 
-use std::io::{self, Write};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 
 use rstest::rstest;
 use util::child;
 
-/// Forks; tells what `f` panicked with in the child, which ends with it.
-fn in_fork(f: impl FnOnce()) -> i32 {
-    // SAFETY: the child only runs `f`, which ends in a panic, and leaves without destructors.
+/// Forks; returns whether `f` panics in the child, which ends with it, and says why.
+///
+/// The child answers through a socket: its exit code is Valgrind's, which counts as lost what the threads had that are no more.
+fn is_told_in_fork(f: impl FnOnce()) -> bool {
+    let (mut parent, mut child) = UnixStream::pair().unwrap();
+    // SAFETY: the child only runs `f`, whose panics end there, and leaves without destructors.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        let panic = catch_unwind(AssertUnwindSafe(f)).unwrap_err();
-        let told = panic
-            .downcast_ref::<&str>()
-            .is_some_and(|it| it.contains("child of a fork"));
-        let _ = io::stdout().flush();
+        let is_told = catch_unwind(AssertUnwindSafe(f)).is_err_and(|panic| {
+            panic
+                .downcast_ref::<&str>()
+                .is_some_and(|it| it.contains("child of a fork"))
+        });
+        let _ = child.write_all(&[u8::from(is_told)]);
         // SAFETY: ends the process.
-        unsafe { libc::_exit(if told { 0 } else { 1 }) };
+        unsafe { libc::_exit(0) };
     }
-    let mut status = 0;
+    drop(child);
+    let mut answer = [0];
+    // A child that ends without an answer is not told.
+    let _ = parent.read_exact(&mut answer);
     // SAFETY: waits for the child just made.
-    unsafe { libc::waitpid(pid, &mut status, 0) };
-    status
+    unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+    answer == [1]
 }
 
 #[rstest]
@@ -37,7 +46,7 @@ fn the_child_of_a_fork_is_told_that_it_has_no_workers(#[case] name: &str, #[case
     let test = format!("the_child_of_a_fork_is_told_that_it_has_no_workers::{name}");
     child::run(&test, &[], || {
         corde::run(|| ());
-        assert_eq!(in_fork(call), 0);
+        assert!(is_told_in_fork(call));
         // The parent goes on.
         assert_eq!(corde::run(|| 7), 7);
     })
@@ -51,7 +60,7 @@ fn a_green_thread_that_forks_is_told_so_in_the_child(#[case] name: &str, #[case]
     let test = format!("a_green_thread_that_forks_is_told_so_in_the_child::{name}");
     child::run(&test, &[], || {
         corde::run(move || {
-            assert_eq!(in_fork(call), 0);
+            assert!(is_told_in_fork(call));
             assert_eq!(corde::go!(|| 7).join().unwrap(), 7);
         });
     })

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use corde::runtime::{Builder, Runtime};
 use corde::{generator, go, thread};
 use rstest::{Context, rstest};
-use util::{LIMIT, child, full_name, left_out_under_valgrind};
+use util::{LIMIT, child, full_name, left_out_in_an_emulator, left_out_under_valgrind};
 
 /// After this a worker is stuck, in most tests.
 const STUCK: Duration = Duration::from_millis(20);
@@ -145,6 +145,7 @@ fn let_it_look() {
 #[case::named("hog", "green thread 'hog' (id ")]
 #[case::of_several_lines("two\nlines", "green thread 'two?lines' (id ")]
 #[cfg_attr(feature = "tsan", ignore = "signals come late to who computes")]
+#[cfg_attr(not(target_env = "gnu"), ignore = "no backtraces with this C library")]
 fn a_green_thread_that_computes_is_reported_once(
     #[context] context: Context,
     #[case] name: &str,
@@ -189,10 +190,7 @@ fn a_green_thread_is_reported_again_when_it_is_stuck_again(#[context] context: C
 
 #[rstest]
 fn one_that_waits_for_a_lock_of_std_is_reported_as_such(#[context] context: Context) {
-    if child::runner().contains("qemu") {
-        eprintln!(
-            "left out under qemu: the system has another processor's numbers of system calls"
-        );
+    if left_out_in_an_emulator("the system has another processor's numbers of system calls") {
         return;
     }
     in_child(&context, |log| {

@@ -23,7 +23,10 @@ use rstest::{Context, rstest};
 use util::random::Xorshift;
 use util::threads::{Kind, OnDrop, is_quiet_panic, one_on_each_worker, panic_quietly, wait_until};
 use util::unwinding::panic_message;
-use util::{LIMIT, child, full_name, left_out_under_valgrind, net, stress};
+use util::{
+    LIMIT, NO_LIMIT_ON_MEMORY, child, full_name, left_out_in_an_emulator, left_out_under_valgrind,
+    net, stress,
+};
 
 const SHORT: Duration = Duration::from_millis(2);
 
@@ -301,8 +304,14 @@ fn pinned_workers_have_a_processor_each() {
     );
 }
 
+/// What `setrlimit` limits.
+#[cfg(target_env = "gnu")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Resource = std::ffi::c_int;
+
 /// Has the system refuse what goes beyond `limit`, while `body` runs.
-fn limited<T>(resource: libc::__rlimit_resource_t, limit: u64, body: impl FnOnce() -> T) -> T {
+fn limited<T>(resource: Resource, limit: u64, body: impl FnOnce() -> T) -> T {
     let mut before = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -347,10 +356,13 @@ fn os_threads() -> usize {
 )]
 fn a_start_that_fails_leaves_nothing_behind(
     #[context] context: Context,
-    #[case] resource: libc::__rlimit_resource_t,
+    #[case] resource: Resource,
     #[case] room: fn() -> u64,
 ) {
     if left_out_under_valgrind("it needs files and memory of its own") {
+        return;
+    }
+    if resource == libc::RLIMIT_AS && left_out_in_an_emulator(NO_LIMIT_ON_MEMORY) {
         return;
     }
     child::run(&full_name(&context), &[], || {

@@ -294,7 +294,7 @@ impl DefaultStack {
     ///
     /// # Examples
     ///
-    /// ```
+    /// ```standalone_crate
     /// use corde::stack::{DefaultStack, on_stack};
     ///
     /// let mut stack = DefaultStack::new(8 << 20)?;

@@ -81,6 +81,10 @@ fn protect_new_thread() {
             action.sa_sigaction = handler as usize;
             // As the previous handler wants it, if it is called.
             action.sa_mask = previous.sa_mask;
+            // And not interrupted by the monitor's question (`runtime/trace.rs`), for whose handler the alternate stack has no room
+            // besides: std gives its threads one of 8 KiB, and the kernel's frame alone can take 3 of them.
+            // SAFETY: the mask is valid, and its own.
+            unsafe { libc::sigaddset(&mut action.sa_mask, libc::SIGURG) };
             action.sa_flags =
                 previous.sa_flags & libc::SA_NODEFER | libc::SA_SIGINFO | libc::SA_ONSTACK;
             replace_handler(signal, Some(&action));

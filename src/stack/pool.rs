@@ -204,7 +204,7 @@ fn share(shape: Shape, slots: impl IntoIterator<Item = Slot>) {
 ///
 /// # Examples
 ///
-/// ```
+/// ```standalone_crate
 /// use corde::stack::{DefaultStack, stats, trim};
 ///
 /// drop(DefaultStack::new(64 * 1024)?);

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr;
 use std::thread;
 
 use super::{DefaultStack, MIN_SIZE, Stack, overflow, slab};
@@ -197,7 +196,7 @@ fn thread_bounds() -> Option<(usize, usize)> {
     if unsafe { libc::pthread_getattr_np(this, attributes.as_mut_ptr()) } != 0 {
         return None;
     }
-    let mut bottom = ptr::null_mut();
+    let mut bottom = std::ptr::null_mut();
     let mut size = 0;
     // SAFETY: the attributes have been filled in.
     let found = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut bottom, &mut size) };

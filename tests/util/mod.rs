@@ -59,6 +59,18 @@ pub(crate) fn left_out_under_valgrind(why: &str) -> bool {
     left_out
 }
 
+/// Tells whether an emulator runs this program, for a test that cannot pass there: says why it is left out.
+pub(crate) fn left_out_in_an_emulator(why: &str) -> bool {
+    let left_out = child::runner().contains("qemu");
+    if left_out {
+        eprintln!("left out in the emulator: {why}");
+    }
+    left_out
+}
+
+/// Why a test is left out that has the system refuse memory: the limit would be the emulator's own.
+pub(crate) const NO_LIMIT_ON_MEMORY: &str = "it takes limits on memory, and does nothing";
+
 /// How often stress tests repeat their rounds: `CORDE_STRESS` times what is quick.
 pub(crate) fn stress() -> u64 {
     match std::env::var("CORDE_STRESS") {

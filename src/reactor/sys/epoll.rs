@@ -120,8 +120,7 @@ impl Poller {
     fn wait_finely(&self, events: &mut Events, timeout: Duration) -> io::Result<usize> {
         if PRECISE.load(Ordering::Relaxed) {
             match self.wait_with_pwait2(events, timeout) {
-                // Linux before 5.11, or a filter that does not know the call.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                Err(error) if is_missing(&error) => {
                     PRECISE.store(false, Ordering::Relaxed);
                 }
                 result => return result,
@@ -192,6 +191,11 @@ pub(crate) fn wait_exactly() {
     // SAFETY: no pointers. 1 ns; 0 would be the default. Threads that this one starts inherit it.
     let result = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
     debug_assert!(result == 0, "a thread may not set its own timer slack");
+}
+
+/// Tells whether `epoll_pwait2` itself is missing: Linux before 5.11 has none, and a filter may not know it.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
 }
 
 /// Whether `epoll_pwait2` works here.
@@ -307,12 +311,21 @@ mod tests {
     type Wait = fn(&Poller, &mut Events, Duration) -> io::Result<usize>;
 
     #[rstest]
-    #[case::pwait2(Poller::wait_with_pwait2)]
-    #[case::ppoll(Poller::wait_with_ppoll)]
-    fn a_wait_lasts_until_its_timeout_or_an_event(#[case] wait: Wait) {
+    #[case::pwait2(Poller::wait_with_pwait2, true)]
+    #[case::ppoll(Poller::wait_with_ppoll, false)]
+    fn a_wait_lasts_until_its_timeout_or_an_event(
+        #[case] wait: Wait,
+        #[case] may_be_missing: bool,
+    ) {
         let (poller, mut events) = (Poller::new().expect("epoll"), Events::new());
         let (short, before) = (Duration::from_micros(1500), Instant::now());
-        assert_eq!(wait(&poller, &mut events, short).expect("no event"), 0);
+        let count = match wait(&poller, &mut events, short) {
+            Err(error) if may_be_missing && is_missing(&error) => {
+                return eprintln!("left out: there is no epoll_pwait2 here");
+            }
+            result => result.expect("no event"),
+        };
+        assert_eq!(count, 0);
         assert!(before.elapsed() >= short);
 
         for _ in 0..2 {
