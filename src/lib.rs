@@ -28,6 +28,8 @@
 //! | --- | --- |
 //! | starting: [`run`], [`go!`](go) | `thread/mod.rs`, `macros.rs` |
 //! | green threads and their handles, cancelling them | [`thread`] |
+//! | several things at once: [`join!`](join), [`try_join!`](try_join); many of them, some at a time | [`thread::map`](thread::map()) |
+//! | values for each thread: [`green_local!`](green_local); values that children inherit | [`thread::Inherited`] |
 //! | locks, channels, and other ways of waiting for each other | [`sync`] |
 //! | timeouts, intervals | [`time`] |
 //! | a runtime with settings of its own, or with an end | [`runtime`] |

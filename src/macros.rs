@@ -1,9 +1,13 @@
 //! The macros of the front door.
 
-/// Spawns a green thread and returns its [`JoinHandle`](crate::thread::JoinHandle).
+/// Spawns a green thread and returns its handle: a [`JoinHandle`](crate::thread::JoinHandle), or that of a scope.
 ///
 /// Takes a closure, or a block, which becomes the body of a `move` closure. Settings come first, before a semicolon:
 /// `name`, anything that becomes a `String`, and `stack`, a size in bytes; see [`Builder`](crate::thread::Builder).
+///
+/// Before all that, and a comma, there may be a [`Scope`](crate::thread::Scope) or [`TryScope`](crate::thread::TryScope) to spawn in, or a
+/// [`JoinSet`](crate::thread::JoinSet). In these a block becomes a closure without `move`, which borrows what it can: write a `move` closure where
+/// it is to take what it uses.
 ///
 /// # Panics
 ///
@@ -24,39 +28,276 @@
 /// assert_eq!(square.join().unwrap(), 144);
 /// assert_eq!(named.join().unwrap().as_deref(), Some("worker 7"));
 /// ```
+///
+/// In a scope:
+///
+/// ```
+/// use corde::{go, thread};
+///
+/// let words = ["borrowed", "by", "both"];
+/// let longest = thread::scope(|scope| {
+///     go!(scope, { println!("{words:?}") });
+///     for word in &words {
+///         go!(scope, name = *word; move || println!("{word}"));
+///     }
+///     go!(scope, || words.iter().map(|word| word.len()).max()).join().unwrap()
+/// });
+/// assert_eq!(longest, Some(8));
+/// ```
+///
+/// There are no other settings:
+///
+/// ```compile_fail
+/// corde::go!(stack_size = 4096; { 1 });
+/// ```
+///
+/// And what is neither a closure nor a block does not run in the green thread:
+///
+/// ```compile_fail,E0277
+/// corde::go!(println!("at once, here"));
+/// ```
 #[macro_export]
 macro_rules! go {
-    (name = $name:expr $(,)?; $($body:tt)+) => {
-        $crate::go!(@spawn $crate::go!(@named $name); $($body)+)
+    // How each is spawned: by a builder, or in a scope or set, with a builder.
+    (@spawn [] $builder:expr; $body:block) => {
+        $crate::go!(@value $builder.spawn(move || $body))
     };
-    (stack = $stack:expr $(,)?; $($body:tt)+) => {
-        $crate::go!(@spawn $crate::thread::Builder::new().stack_size($stack); $($body)+)
+    (@spawn [] $builder:expr; $body:expr) => {
+        $crate::go!(@value $builder.spawn($body))
     };
-    (name = $name:expr, stack = $stack:expr $(,)?; $($body:tt)+) => {
-        $crate::go!(@spawn $crate::go!(@named $name).stack_size($stack); $($body)+)
+    (@spawn [$scope:expr] $builder:expr; $body:block) => {
+        $crate::go!(@value $scope.spawn_with($builder, || $body))
     };
-    (stack = $stack:expr, name = $name:expr $(,)?; $($body:tt)+) => {
-        $crate::go!(@spawn $crate::go!(@named $name).stack_size($stack); $($body)+)
+    (@spawn [$scope:expr] $builder:expr; $body:expr) => {
+        $crate::go!(@value $scope.spawn_with($builder, $body))
     };
-    (@named $name:expr) => {
-        $crate::thread::Builder::new().name(::std::string::String::from($name))
+    (@spawn $scope:tt $builder:expr; $($body:tt)*) => {
+        ::core::compile_error!(
+            "`go!` takes a closure or a block: `go!(|| ..)`, `go!({ .. })`, `go!(name = ..; { .. })`, `go!(scope, { .. })`"
+        )
     };
-    (@spawn $builder:expr; $body:block) => {
-        $crate::go!(@spawn $builder; move || $body)
-    };
-    (@spawn $builder:expr; $body:expr) => {
-        match $builder.spawn($body) {
+    (@value $result:expr) => {
+        match $result {
             ::std::result::Result::Ok(handle) => handle,
             ::std::result::Result::Err(error) => {
                 ::std::panic!("the green thread could not be spawned: {error}")
             }
         }
     };
-    ($body:block) => {
+    (@named $name:expr) => {
+        $crate::thread::Builder::new().name(::std::string::String::from($name))
+    };
+
+    // The settings.
+    (@set $scope:tt name = $name:expr $(,)?; $($body:tt)*) => {
+        $crate::go!(@spawn $scope $crate::go!(@named $name); $($body)*)
+    };
+    (@set $scope:tt stack = $stack:expr $(,)?; $($body:tt)*) => {
+        $crate::go!(@spawn $scope $crate::thread::Builder::new().stack_size($stack); $($body)*)
+    };
+    (@set $scope:tt name = $name:expr, stack = $stack:expr $(,)?; $($body:tt)*) => {
+        $crate::go!(@spawn $scope $crate::go!(@named $name).stack_size($stack); $($body)*)
+    };
+    (@set $scope:tt stack = $stack:expr, name = $name:expr $(,)?; $($body:tt)*) => {
+        $crate::go!(@spawn $scope $crate::go!(@named $name).stack_size($stack); $($body)*)
+    };
+    (@set $($wrong:tt)*) => {
+        ::core::compile_error!(
+            "the settings of `go!` are `name = ..` and `stack = ..`, each once, and a semicolon before the body"
+        )
+    };
+
+    ($body:block $(,)?) => {
         $crate::thread::spawn(move || $body)
+    };
+    ($setting:ident = $($rest:tt)*) => {
+        $crate::go!(@set [] $setting = $($rest)*)
     };
     ($body:expr $(,)?) => {
         $crate::thread::spawn($body)
+    };
+    ($scope:expr, $setting:ident = $($rest:tt)*) => {
+        $crate::go!(@set [$scope] $setting = $($rest)*)
+    };
+    ($scope:expr, $body:block $(,)?) => {
+        $scope.spawn(|| $body)
+    };
+    ($scope:expr, $body:expr $(,)?) => {
+        $scope.spawn($body)
+    };
+    ($($wrong:tt)*) => {
+        $crate::go!(@spawn [] wrong;)
+    };
+}
+
+/// Runs closures at once, which may borrow, and returns their results as a tuple when all have ended.
+///
+/// Each is a closure, or a block, which becomes the body of one without `move`. The last one runs on the calling thread, the others in green threads
+/// of a [`scope`](crate::thread::scope()), on all workers; so only the last one may use what is not `Send`. Works on OS threads, too.
+///
+/// # Panics
+///
+/// With the panic of the first in the list that has panicked, when all have ended. With a message, if one could not get a stack. And as
+/// [`thread::spawn`](crate::thread::spawn).
+///
+/// # Cancellation
+///
+/// If the caller is interrupted here, all are cancelled, and the caller unwinds when they have ended.
+///
+/// # Examples
+///
+/// ```
+/// use corde::join;
+///
+/// fn sum(numbers: &[u64]) -> u64 {
+///     if numbers.len() < 100 {
+///         return numbers.iter().sum();
+///     }
+///     let (left, right) = numbers.split_at(numbers.len() / 2);
+///     let (left, right) = join!(|| sum(left), || sum(right));
+///     left + right
+/// }
+///
+/// let numbers: Vec<u64> = (1..=1000).collect();
+/// assert_eq!(sum(&numbers), 500_500);
+///
+/// // Blocks will do; and each may change what is its own.
+/// let (mut a, mut b) = (1, 2);
+/// join!({ a += 1 }, { b += 1 });
+/// assert_eq!((a, b), (2, 3));
+/// ```
+#[macro_export]
+macro_rules! join {
+    (@spawn $scope:ident [$($handle:ident)*] $last:block $(,)?) => {
+        $crate::join!(@spawn $scope [$($handle)*] || $last)
+    };
+    (@spawn $scope:ident [$($handle:ident)*] $last:expr $(,)?) => {{
+        let last = $crate::thread::__in_place($last);
+        // All are joined before the first panic is passed on.
+        let ($($handle,)*) = ($($handle.join(),)*);
+        ($($crate::thread::__unwrap($handle),)* $crate::thread::__unwrap(last),)
+    }};
+    (@spawn $scope:ident [$($handle:ident)*] $body:block, $($rest:tt)+) => {
+        $crate::join!(@spawn $scope [$($handle)*] || $body, $($rest)+)
+    };
+    (@spawn $scope:ident [$($handle:ident)*] $body:expr, $($rest:tt)+) => {{
+        let handle = $scope.spawn($body);
+        $crate::join!(@spawn $scope [$($handle)* handle] $($rest)+)
+    }};
+    () => {
+        ()
+    };
+    ($($bodies:tt)+) => {
+        $crate::thread::scope(|scope| $crate::join!(@spawn scope [] $($bodies)+))
+    };
+}
+
+/// Runs closures that return a `Result` at once, as [`join!`], until one of them returns an error.
+///
+/// The first error cancels the others, and is returned when they have ended; see [`try_scope`](crate::thread::try_scope). If there is none, the
+/// result is a tuple of the values, in `Ok`. In a block `?` and `return` leave that block alone, as it becomes a closure.
+///
+/// # Panics
+///
+/// With the first panic, if that comes before an error; it cancels the others, too. And as [`join!`].
+///
+/// # Cancellation
+///
+/// As [`join!`].
+///
+/// # Examples
+///
+/// ```
+/// use std::num::ParseIntError;
+/// use corde::{thread, try_join};
+///
+/// let parse = |text: &str| text.parse::<i32>();
+/// let (one, two) = try_join!(|| parse("1"), { Ok(parse("1")? + 1) })?;
+/// assert_eq!((one, two), (1, 2));
+///
+/// let failed: Result<(i32, ()), ParseIntError> = try_join!(|| parse("one"), || loop { thread::park() });
+/// assert!(failed.is_err());
+/// # Ok::<(), ParseIntError>(())
+/// ```
+#[macro_export]
+macro_rules! try_join {
+    (@spawn $scope:ident [$($handle:ident)*] $last:block $(,)?) => {
+        $crate::try_join!(@spawn $scope [$($handle)*] || $last)
+    };
+    (@spawn $scope:ident [$($handle:ident)*] $last:expr $(,)?) => {
+        match $crate::thread::__call($last) {
+            ::std::result::Result::Ok(last) => {
+                ::std::result::Result::Ok(($($handle.join(),)* last,))
+            }
+            ::std::result::Result::Err(error) => ::std::result::Result::Err(error),
+        }
+    };
+    (@spawn $scope:ident [$($handle:ident)*] $body:block, $($rest:tt)+) => {
+        $crate::try_join!(@spawn $scope [$($handle)*] || $body, $($rest)+)
+    };
+    (@spawn $scope:ident [$($handle:ident)*] $body:expr, $($rest:tt)+) => {{
+        let handle = $scope.spawn($body);
+        $crate::try_join!(@spawn $scope [$($handle)* handle] $($rest)+)
+    }};
+    ($($bodies:tt)+) => {
+        $crate::thread::try_scope(|scope| $crate::try_join!(@spawn scope [] $($bodies)+))
+    };
+}
+
+/// Declares values of which each thread, green or not, has its own: [`LocalKey`](crate::thread::LocalKey)s; as [`std::thread_local!`].
+///
+/// Several declarations are separated by semicolons. An initializer runs when a thread first uses the value; one in `const { .. }` is
+/// evaluated by the compiler.
+///
+/// # Examples
+///
+/// ```
+/// use std::cell::{Cell, RefCell};
+/// use corde::{green_local, thread};
+///
+/// green_local! {
+///     /// How deep the calling green thread is nested.
+///     pub static DEPTH: Cell<u32> = const { Cell::new(0) };
+///     static NAMES: RefCell<Vec<String>> = RefCell::new(vec!["root".to_owned()]);
+/// }
+///
+/// corde::run(|| {
+///     DEPTH.set(5);
+///     NAMES.with_borrow_mut(|names| names.push("child".to_owned()));
+///     thread::spawn(|| {
+///         assert_eq!(DEPTH.get(), 0);
+///         assert_eq!(NAMES.take(), ["root"]);
+///     })
+///     .join()
+///     .unwrap();
+///     assert_eq!((DEPTH.get(), NAMES.take().len()), (5, 2));
+/// });
+/// ```
+///
+/// What is in `const { .. }` has to be constant:
+///
+/// ```compile_fail,E0015
+/// corde::green_local! { static WORDS: Vec<i32> = const { vec![1, 2, 3] } }
+/// ```
+#[macro_export]
+macro_rules! green_local {
+    () => {};
+    ($(#[$attribute:meta])* $visibility:vis static $name:ident: $type:ty = const $init:block $(; $($rest:tt)*)?) => {
+        $crate::green_local!(@key [$(#[$attribute])*] [$visibility] $name $type, const $init);
+        $($crate::green_local!($($rest)*);)?
+    };
+    ($(#[$attribute:meta])* $visibility:vis static $name:ident: $type:ty = $init:expr $(; $($rest:tt)*)?) => {
+        $crate::green_local!(@key [$(#[$attribute])*] [$visibility] $name $type, $init);
+        $($crate::green_local!($($rest)*);)?
+    };
+    (@key [$($attributes:tt)*] [$visibility:vis] $name:ident $type:ty, $init:expr) => {
+        $($attributes)*
+        $visibility static $name: $crate::thread::LocalKey<$type> = {
+            fn init() -> $type {
+                $init
+            }
+            $crate::thread::LocalKey::__new(init)
+        };
     };
 }
 

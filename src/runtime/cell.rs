@@ -215,18 +215,28 @@ where
         // SAFETY: the `Runnable` keeps it alive.
         let header = unsafe { task.as_ref() };
         let output = match started {
-            Ok(()) => match catch_unwind(AssertUnwindSafe(body)) {
-                // SAFETY: as above.
-                Err(payload) => match unsafe { Self::leave_unhandled(task, payload) } {
-                    Some(payload) => Err(payload),
-                    None => return header.complete(),
-                },
-                output => output,
-            },
-            Err(error) => header.refuse(error, body),
+            Ok(()) => {
+                let output = catch_unwind(AssertUnwindSafe(body));
+                // They may wait; what is looked at and left below must not change meanwhile.
+                header.end_values();
+                match output {
+                    // SAFETY: as above.
+                    Err(payload) => match unsafe { Self::leave_unhandled(task, payload) } {
+                        Some(payload) => Err(payload),
+                        None => return header.complete(),
+                    },
+                    output => output,
+                }
+            }
+            Err(error) => {
+                let output = header.refuse(error, body);
+                header.end_values();
+                output
+            }
         };
         if header.drops_output() {
             Self::drop_quietly(output);
+            header.end_values();
         } else {
             // SAFETY: as above; it is not done yet.
             unsafe { *Self::content(task) = Content::Output(output) };
@@ -252,6 +262,7 @@ where
         };
         if header.drops_output() {
             Self::drop_quietly(unhandled);
+            header.end_values();
         } else {
             // SAFETY: passed on; it is not done yet.
             unsafe { *Self::content(task) = Content::Unhandled(unhandled) };

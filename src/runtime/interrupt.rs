@@ -31,6 +31,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::cell::TaskRef;
+use super::extras::{self, Values};
 use super::park::Waiter;
 use super::task::Task;
 use super::worker;
@@ -184,14 +185,14 @@ thread_local! {
     static OS_THREAD: Local = const { Local::new() };
 }
 
-/// The thread that has set a limit or a mask, which need not be the one that leaves it; but the OS thread is the same. None: the OS thread.
-struct Owner {
+/// The thread that has set a limit or a mask, or bound a value, which need not be the one that leaves it; but the OS thread is the same. None: the OS thread.
+pub(super) struct Owner {
     task: Option<TaskRef>,
     _not_send: PhantomData<*const ()>,
 }
 
 impl Owner {
-    fn current() -> Owner {
+    pub(super) fn current() -> Owner {
         Owner {
             task: worker::current_task(),
             _not_send: PhantomData,
@@ -203,6 +204,11 @@ impl Owner {
             Some(task) => f(&task.local),
             None => OS_THREAD.with(f),
         }
+    }
+
+    /// See `extras::with_current`.
+    pub(super) fn with_values<R>(&self, f: impl FnOnce(Option<&Values>) -> R) -> R {
+        extras::with_those_of(self.task.as_deref(), f)
     }
 }
 

@@ -9,6 +9,7 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use super::builder::Builder;
+use super::extras::Extras;
 use super::handle::Handle;
 use super::task::{Settings, Task};
 use super::worker::{self, Worker};
@@ -94,7 +95,7 @@ impl LocalRuntime {
             "a runtime on this thread was started on the stack of a coroutine, which could suspend out of it"
         );
         let settings = Settings {
-            name: Some("main".into()),
+            extras: Extras::of_child(Some("main".into())),
             stack_size: self.handle.shared().stack_size,
         };
         // SAFETY: it stays on this OS thread, as it is put into the worker's local queue; its output is taken below, before which nothing

@@ -25,10 +25,12 @@
 //!
 //! `README.md` beside this file tells the protocols and why they lose no wake-up.
 
+pub(crate) mod bindings;
 pub(crate) mod blocking;
 mod builder;
 pub(crate) mod cell;
 mod chaos;
+pub(crate) mod extras;
 mod forked;
 mod handle;
 mod idle;
@@ -36,6 +38,7 @@ mod inbox;
 pub(crate) mod interrupt;
 mod job;
 mod local;
+pub(crate) mod locals;
 pub(crate) mod lock;
 mod monitor;
 mod panics;

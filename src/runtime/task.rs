@@ -8,7 +8,7 @@
 //!
 //! | field | who may touch it |
 //! | --- | --- |
-//! | `remote`, `end`, `interrupts` | anybody |
+//! | `remote`, `end`, `interrupts`, `extras` (see there) | anybody |
 //! | `next` | the holder of the `Runnable`, while a fresh one is in an inbox; who has set [`WOKEN`], while the wake-up is in an inbox |
 //! | `state`, `coroutine`, `yielder`, `local`, `links` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
 //! | `joiner` | the owner of the `JoinHandle`, until it has announced it; from then on whoever takes the announcement away |
@@ -54,6 +54,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize,
 
 use super::Shared;
 use super::cell::{TaskRef, Vtable};
+use super::extras::Extras;
 use super::interrupt::{CANCEL, Cancelled, Local};
 use super::park::{self, Waiter};
 use super::started::Links;
@@ -112,8 +113,7 @@ pub(crate) struct Task {
     /// May be gone once the task has ended.
     shared: NonNull<Shared>,
     pub(crate) id: ThreadId,
-    /// Boxed twice, as few have one, and each pays for the place.
-    name: Option<Box<Box<str>>>,
+    pub(super) extras: Extras,
     stack_size: usize,
     /// Not dropped but leaked with its task: that would have to happen on the home worker, and cannot be seen to here.
     coroutine: UnsafeCell<Option<ManuallyDrop<TaskCoroutine>>>,
@@ -133,7 +133,7 @@ unsafe impl Send for Task {}
 
 /// What a green thread is spawned with, besides its closure.
 pub(crate) struct Settings {
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) extras: Extras,
     /// From `stack::rounded_size`.
     pub(crate) stack_size: usize,
 }
@@ -180,7 +180,7 @@ impl Task {
             next: AtomicPtr::new(ptr::null_mut()),
             shared: NonNull::from(shared),
             id: ThreadId::next(),
-            name: settings.name.map(Box::new),
+            extras: settings.extras,
             stack_size: settings.stack_size,
             coroutine: UnsafeCell::new(None),
             yielder: Cell::new(ptr::null()),
@@ -204,7 +204,7 @@ impl Task {
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
-        self.name.as_deref().map(|name| &**name)
+        self.extras.name()
     }
 
     /// Makes the current or the next park of this task return.
@@ -342,6 +342,14 @@ impl Task {
     /// Returns whether nobody will take the output, and it may not leave this OS thread. For the task itself.
     pub(super) fn drops_output(&self) -> bool {
         self.local.detached.get()
+    }
+
+    /// Drops the values that are its own. For the task itself, after its body, and after whatever else of the user's it runs.
+    #[inline(always)]
+    pub(super) fn end_values(&self) {
+        if let Some(values) = self.extras.values() {
+            values.end();
+        }
     }
 
     /// Announces that the result is there, and wakes the joiner.

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Result;
+use crate::runtime::bindings;
 use crate::runtime::blocking::Pool;
 use crate::runtime::park::{self, Waiter};
 use crate::runtime::{self, worker};
@@ -61,7 +62,11 @@ where
     T: Send,
 {
     match worker::current() {
-        Some(worker) => worker.shared().blocking.run(f),
+        Some(worker) => {
+            let bindings = bindings::inherit();
+            let blocking = &worker.shared().blocking;
+            blocking.run(|| bindings::with_inherited(bindings, f))
+        }
         None => f(),
     }
 }
@@ -103,9 +108,10 @@ where
         progress: Mutex::new(Progress::Running(None)),
     });
     let theirs = packet.clone();
+    let bindings = bindings::inherit();
     pool.spawn(move |begun| {
         let result = match begun {
-            Ok(()) => catch_unwind(AssertUnwindSafe(f)),
+            Ok(()) => catch_unwind(AssertUnwindSafe(|| bindings::with_inherited(bindings, f))),
             // Whoever ends the runtime is not to unwind from a destructor of this closure.
             Err(cancelled) => {
                 catch_unwind(AssertUnwindSafe(|| drop(f))).and_then(|()| Err(Box::new(cancelled)))

@@ -7,6 +7,7 @@ use super::handle::{JoinHandle, LocalJoinHandle};
 use super::scope::{Scope, ScopedJoinHandle};
 use crate::report;
 use crate::runtime::cell::TaskRef;
+use crate::runtime::extras::Extras;
 use crate::runtime::task::{Settings, Task};
 use crate::runtime::{self, Shared, worker};
 use crate::stack;
@@ -156,7 +157,7 @@ impl Builder {
             None => shared.stack_size,
         };
         Ok(Settings {
-            name: self.name,
+            extras: Extras::of_child(self.name),
             stack_size,
         })
     }

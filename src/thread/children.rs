@@ -28,6 +28,7 @@ use super::handle::JoinHandle;
 use super::{Cancelled, Result, without_unwinding};
 use crate::runtime;
 use crate::runtime::cell::TaskRef;
+use crate::runtime::extras;
 use crate::runtime::interrupt::{self, Signal};
 use crate::runtime::park::{self, Waiter};
 
@@ -187,7 +188,10 @@ where
 {
     fn run(self) {
         let Child { body, mut ending } = self;
-        ending.leave(body());
+        let result = body();
+        // Before anybody takes the child for ended.
+        extras::end_current();
+        ending.leave(result);
     }
 }
 

@@ -12,6 +12,7 @@ use slab::Slab;
 use super::builder::{self, Builder};
 use super::handle::{JoinHandle, Thread};
 use super::{Cancelled, Result};
+use crate::runtime::extras;
 use crate::runtime::park::{self, Waiter};
 use crate::runtime::{self, Handle, interrupt};
 
@@ -244,15 +245,8 @@ impl<T: Send + 'static> JoinSet<T> {
     where
         F: FnOnce() -> T + Send + 'static,
     {
-        let member = Member {
-            body,
-            ending: Ending {
-                key: self.members.vacant_key(),
-                result: None,
-                ended: self.ended.clone(),
-            },
-        };
-        move || member.run()
+        let member = Member::new(body, self.members.vacant_key(), &self.ended);
+        move || drop(member.run())
     }
 
     fn insert(&mut self, handle: JoinHandle<()>) -> Thread {
@@ -299,7 +293,7 @@ impl<T> fmt::Debug for JoinSet<T> {
 }
 
 /// Where the members of a set leave their results.
-struct Ended<T>(Mutex<List<T>>);
+pub(super) struct Ended<T>(Mutex<List<T>>);
 
 struct List<T> {
     /// Which have ended, and with what; nothing, if they never ran.
@@ -327,7 +321,7 @@ impl<T> Ended<T> {
     }
 
     /// Waits for the next one to end. May be left by unwinding.
-    fn wait(&self) -> (usize, Option<Result<T>>) {
+    pub(super) fn wait(&self) -> (usize, Option<Result<T>>) {
         struct Waiting<'a, T>(&'a Ended<T>);
         impl<T> Drop for Waiting<'_, T> {
             fn drop(&mut self) {
@@ -349,13 +343,11 @@ impl<T> Ended<T> {
         }
     }
 
-    fn push(&self, key: usize, result: Option<Result<T>>) {
+    /// Leaves a result; returns it, if nobody wants it any more.
+    fn push(&self, key: usize, result: Option<Result<T>>) -> Option<Result<T>> {
         let mut list = self.list();
         if list.closed {
-            // Not under the lock: destructors may do anything.
-            drop(list);
-            drop(result);
-            return;
+            return result;
         }
         list.done.push_back((key, result));
         let waiter = list.waiter.take();
@@ -363,10 +355,11 @@ impl<T> Ended<T> {
         if let Some(waiter) = waiter {
             waiter.wake();
         }
+        None
     }
 
-    /// Drops the results, also those that come.
-    fn close(&self) {
+    /// Drops the results, and lets no more in.
+    pub(super) fn close(&self) {
         let mut list = self.list();
         list.closed = true;
         let done = mem::take(&mut list.done);
@@ -376,27 +369,44 @@ impl<T> Ended<T> {
 }
 
 /// The body of a green thread with what follows it, dropped in this order.
-struct Member<F, T> {
+pub(super) struct Member<F, T> {
     body: F,
     ending: Ending<T>,
 }
 
 impl<F: FnOnce() -> T, T> Member<F, T> {
-    fn run(self) {
+    /// What is to leave the result of `body` under `key`.
+    pub(super) fn new(body: F, key: usize, ended: &Arc<Ended<T>>) -> Member<F, T> {
+        let ending = Ending {
+            key,
+            has_run: false,
+            ended: ended.clone(),
+        };
+        Member { body, ending }
+    }
+
+    /// Returns the result, if nobody wants it any more.
+    pub(super) fn run(self) -> Option<Result<T>> {
         let Member { body, mut ending } = self;
-        ending.result = Some(catch_unwind(AssertUnwindSafe(body)));
+        let result = catch_unwind(AssertUnwindSafe(body));
+        // Before anybody takes it for ended.
+        extras::end_current();
+        ending.has_run = true;
+        ending.ended.push(ending.key, Some(result))
     }
 }
 
 /// The last that a green thread of a set does, also one that never ran.
 struct Ending<T> {
     key: usize,
-    result: Option<Result<T>>,
+    has_run: bool,
     ended: Arc<Ended<T>>,
 }
 
 impl<T> Drop for Ending<T> {
     fn drop(&mut self) {
-        self.ended.push(self.key, self.result.take());
+        if !self.has_run {
+            self.ended.push(self.key, None);
+        }
     }
 }

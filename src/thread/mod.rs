@@ -16,14 +16,19 @@
 //! | green threads that borrow, and have ended when a call returns | [`scope()`] |
 //! | the same, ended by the first error | [`try_scope()`] |
 //! | results in the order in which they come | [`JoinSet`] |
+//! | a few closures at once | [`join!`](crate::join), [`try_join!`](crate::try_join) |
+//! | many items, some at once | [`map()`], [`try_map`], [`for_each`], [`Scope::map`] |
 //! | to end one green thread | [`JoinHandle::cancel`] |
 //! | to end whatever runs in some place, or all of a group | [`CancelToken`] |
 //! | to end it by the clock | [`timeout`](crate::time::timeout) |
 //! | a step that must be done whole | [`without_cancel`] |
 //!
+//! Values that a green thread has of its own are declared with [`green_local!`](crate::green_local); those that it hands down to
+//! its children, with [`Inherited`].
+//!
 //! # What to watch
 //!
-//! * A `thread_local!` is shared by all green threads of a worker, which take turns at every suspension.
+//! * A `thread_local!` is shared by all green threads of a worker, which take turns at every suspension; a [`LocalKey`] is not.
 //! * **The initializer of a `thread_local!` must not suspend** (nor call what may). std takes for granted that nobody uses the
 //!   variable while an initializer runs: when two green threads of a worker are in it, the second value replaces, and
 //!   drops, the first, which may be borrowed. That is undefined behaviour which corde cannot see. Make the value first, and put it
@@ -43,7 +48,11 @@ mod builder;
 mod cancel_token;
 mod children;
 mod handle;
+mod inherited;
+mod join;
 mod join_set;
+mod local;
+mod map;
 mod scope;
 mod try_scope;
 
@@ -65,7 +74,12 @@ pub use builder::Builder;
 pub(crate) use builder::report_refused;
 pub use cancel_token::{CancelToken, DropGuard};
 pub use handle::{JoinHandle, LocalJoinHandle, Thread, ThreadId};
+pub use inherited::{Inherited, NotBound};
+#[doc(hidden)]
+pub use join::{__call, __in_place, __unwrap};
 pub use join_set::JoinSet;
+pub use local::{AccessError, LocalKey};
+pub use map::{Map, MapUnordered, for_each, map, try_for_each, try_map};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use std::thread::{available_parallelism, panicking};
 pub use try_scope::{TryScope, TryScopedJoinHandle, try_scope};

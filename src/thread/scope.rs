@@ -178,7 +178,26 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             .expect("the green thread could not be spawned")
     }
 
-    pub(super) fn spawn_with<F, T>(
+    /// Like [`spawn`](Scope::spawn), with settings; the same as [`Builder::spawn_scoped`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::spawn`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::thread::{self, Builder};
+    ///
+    /// let word = String::from("borrowed");
+    /// thread::scope(|scope| {
+    ///     let builder = Builder::new().stack_size(256 * 1024);
+    ///     scope.spawn_with(builder, || println!("{word}"))?;
+    ///     std::io::Result::Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn spawn_with<F, T>(
         &'scope self,
         builder: Builder,
         f: F,
