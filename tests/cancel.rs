@@ -775,3 +775,29 @@ fn a_caught_cancellation_leaves_the_thread_usable() {
         assert_eq!(join_from(&thread).unwrap(), 42);
     });
 }
+
+#[rstest]
+#[timeout(LIMIT)]
+fn a_read_that_need_not_wait_is_not_lost_when_it_is_time_to_let_others_run() {
+    const SENT: usize = 1000;
+    alone(|| {
+        let (near, mut far) = net::pair();
+        far.write_all(&[1; SENT]).unwrap();
+        let near = Rc::new(near);
+        let (stream, count) = (near.clone(), Rc::new(Cell::new(0)));
+        let counted = count.clone();
+        let slot = spawn_self_cancelling(move |cancel| {
+            cancel();
+            loop {
+                (&*stream).read_exact(&mut [0]).unwrap();
+                counted.set(counted.get() + 1);
+            }
+        });
+        assert_cancelled(join_from(&slot));
+        assert!(count.get() < SENT, "it was not interrupted");
+        drop(far);
+        let mut rest = Vec::new();
+        (&*near).read_to_end(&mut rest).unwrap();
+        assert_eq!(count.get() + rest.len(), SENT);
+    });
+}

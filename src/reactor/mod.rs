@@ -325,16 +325,14 @@ impl<T: AsFd> Source<T> {
         direction: Direction,
         mut attempt: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
+        worker::spend();
         loop {
             let seen = self.events(direction);
             match attempt(&self.inner) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.wait(direction, seen)?;
                 }
-                done => {
-                    worker::spend();
-                    return done;
-                }
+                done => return done,
             }
         }
     }
@@ -349,6 +347,7 @@ impl<T: AsFd> Source<T> {
         wanted: usize,
         mut read: impl FnMut(&T) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        worker::spend();
         let mut waited = wanted == 0;
         loop {
             let seen = self.events(Direction::Read);
@@ -370,7 +369,6 @@ impl<T: AsFd> Source<T> {
                             readiness.emptied.store(emptied, Ordering::Relaxed);
                         }
                     }
-                    worker::spend();
                     return done;
                 }
             }

@@ -172,13 +172,33 @@ impl<V> WaitList<V> {
     #[inline(always)]
     pub(crate) fn grant_first<R>(&mut self, give: impl FnOnce(&mut V) -> R) -> Option<(R, Wake)> {
         let first = self.first?;
+        // SAFETY: it is in this list.
+        Some(unsafe { self.grant(first, give) })
+    }
+
+    /// Grants the last node what `give` does to its value. Must not unwind.
+    #[inline(always)]
+    pub(crate) fn grant_last<R>(&mut self, give: impl FnOnce(&mut V) -> R) -> Option<(R, Wake)> {
+        let last = self.last?;
+        // SAFETY: it is in this list.
+        Some(unsafe { self.grant(last, give) })
+    }
+
+    /// # Safety
+    /// The node is in this list.
+    #[inline(always)]
+    unsafe fn grant<R>(
+        &mut self,
+        place: NonNull<Node<V>>,
+        give: impl FnOnce(&mut V) -> R,
+    ) -> (R, Wake) {
         // SAFETY: it is in the list (invariant 2).
-        let node = unsafe { first.as_ref() };
+        let node = unsafe { place.as_ref() };
         self.unlink(node);
         // SAFETY: it has not been granted, so the value is ours under the lock (invariant 1).
-        let given = give(unsafe { Node::value(first) });
+        let given = give(unsafe { Node::value(place) });
         // SAFETY: likewise.
-        Some((given, unsafe { Node::grant(first) }))
+        (given, unsafe { Node::grant(place) })
     }
 
     /// Takes the first node out whose value `matches`, and grants it what `give` does to the value. Must not unwind.
@@ -188,13 +208,8 @@ impl<V> WaitList<V> {
         give: impl FnOnce(&mut V) -> R,
     ) -> Option<(R, Wake)> {
         let found = self.find(matches)?;
-        // SAFETY: it is in the list (invariant 2).
-        let node = unsafe { found.as_ref() };
-        self.unlink(node);
-        // SAFETY: it has not been granted, so the value is ours under the lock (invariant 1).
-        let given = give(unsafe { Node::value(found) });
-        // SAFETY: likewise.
-        Some((given, unsafe { Node::grant(found) }))
+        // SAFETY: it is in this list.
+        Some(unsafe { self.grant(found, give) })
     }
 
     /// Takes the first node out, and grants it what `give` does to its value, if that wants it so: a node that others can
@@ -360,6 +375,55 @@ impl<V> Node<V> {
     fn is_granted(&self) -> bool {
         // Acquire: what was done to the value comes before.
         self.granted.load(Ordering::Acquire)
+    }
+}
+
+/// How many nodes [`grant_all`] grants before it lets go of the lock for a moment.
+const BATCH: usize = Wakes::ROOM;
+
+/// Calls `next`, which grants one node what that is due, until it finds none; then unlocks. Those that are granted are woken while the
+/// lock is free, as it is after every [`BATCH`] of them: `next` has to do with what others change then.
+#[inline]
+pub(crate) fn grant_all<'a, S>(
+    mut guard: LockGuard<'a, S>,
+    mut next: impl FnMut(&mut S) -> Option<Wake>,
+) -> &'a Lock<S> {
+    let Some(first) = next(&mut guard) else {
+        return guard.unlock();
+    };
+    let Some(second) = next(&mut guard) else {
+        let lock = guard.unlock();
+        first.wake();
+        return lock;
+    };
+    grant_many(guard, next, [first, second])
+}
+
+#[cold]
+#[inline(never)]
+fn grant_many<S>(
+    mut guard: LockGuard<'_, S>,
+    mut next: impl FnMut(&mut S) -> Option<Wake>,
+    begun: [Wake; 2],
+) -> &Lock<S> {
+    let mut wakes = Wakes::new();
+    let mut room = BATCH - begun.len();
+    begun.into_iter().for_each(|wake| wakes.push(wake));
+    loop {
+        let mut granted = 0;
+        while granted < room {
+            let Some(wake) = next(&mut guard) else {
+                let lock = guard.unlock();
+                wakes.wake();
+                return lock;
+            };
+            wakes.push(wake);
+            granted += 1;
+        }
+        let lock = guard.unlock();
+        wakes.wake();
+        room = BATCH;
+        guard = lock.lock();
     }
 }
 

@@ -139,7 +139,8 @@ pub(crate) fn current_green() -> Option<(&'static Worker, &'static Task)> {
     Some((worker, task))
 }
 
-/// Notes that the green thread that calls, if one does, has made a call without waiting; lets others run if it has made many.
+/// Notes that the green thread that calls, if one does, is about to do something that may not have to wait; lets others run if it has made many such
+/// calls. That is a wait itself: it may be interrupted here, but not once it has got what it calls for.
 #[inline]
 pub(crate) fn spend() {
     if let Some((worker, task)) = current_green() {
