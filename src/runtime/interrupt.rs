@@ -85,7 +85,6 @@ pub(crate) fn unwind_cancelled() -> ! {
     Interrupt(Kind::Cancelled).strike()
 }
 
-#[allow(dead_code, reason = "for locks, which come next")]
 /// Returns whether the calling thread unwinds from a panic, and not from an interrupt: what is left half done then is poisoned.
 pub(crate) fn is_panicking() -> bool {
     thread::panicking() && !Owner::current().with_local(|local| local.interrupted.get())

@@ -160,6 +160,12 @@ impl<V> WaitList<V> {
         self.first.is_none()
     }
 
+    /// Returns whether exactly one thread waits.
+    #[inline(always)]
+    pub(crate) fn is_single(&self) -> bool {
+        self.first.is_some() && self.first == self.last
+    }
+
     /// The value of the first node.
     #[inline(always)]
     pub(crate) fn first_mut(&mut self) -> Option<&mut V> {
@@ -431,7 +437,6 @@ fn grant_many<S>(
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// For who has been woken before, and others were faster.
-    #[allow(dead_code, reason = "for locks, which come next")]
     First,
     Last,
 }
@@ -446,11 +451,27 @@ pub(crate) type Failed<'a, S, V> = (Left, V, LockGuard<'a, S>);
 /// If it was not granted, and is in the list no more.
 #[inline]
 pub(crate) fn wait<'a, S, V>(
+    guard: LockGuard<'a, S>,
+    list: impl Fn(&mut S) -> &mut WaitList<V>,
+    end: End,
+    value: V,
+    deadline: Option<Instant>,
+) -> Result<V, Failed<'a, S, V>> {
+    wait_after(guard, list, end, value, deadline, || {})
+}
+
+/// Like [`wait`]; calls `before` when it is in the list and the lock is free, and waits then.
+///
+/// # Errors
+/// As [`wait`].
+#[inline]
+pub(crate) fn wait_after<'a, S, V>(
     mut guard: LockGuard<'a, S>,
     list: impl Fn(&mut S) -> &mut WaitList<V>,
     end: End,
     value: V,
     deadline: Option<Instant>,
+    before: impl FnOnce(),
 ) -> Result<V, Failed<'a, S, V>> {
     let node = Node::new(value);
     let place = list(&mut guard);
@@ -465,6 +486,7 @@ pub(crate) fn wait<'a, S, V>(
         list: &list,
         address,
     };
+    before();
     let left = loop {
         if node.is_granted() {
             mem::forget(linked);
