@@ -252,8 +252,13 @@ fn ids_are_unique_and_stay() {
     assert_eq!(seen.len(), 20 * 2 + 1000 + 1);
 }
 
-#[rstest]
-#[timeout(LIMIT)]
+#[test]
+#[should_panic(expected = "thread name may not contain interior null bytes")]
+fn a_name_with_a_null_byte_is_refused_as_by_std() {
+    let _ = Builder::new().name("a\0b".into()).spawn(|| ());
+}
+
+#[test]
 fn a_name_is_seen_from_inside_and_outside() {
     let name = || thread::current().name().map(str::to_owned);
     let named = Builder::new().name("worker".into()).spawn(name).unwrap();

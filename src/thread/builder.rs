@@ -36,6 +36,10 @@ impl Builder {
     }
 
     /// Sets the name that reports and [`Thread::name`](super::Thread::name) show.
+    ///
+    /// # Panics
+    ///
+    /// As with std, spawning panics if there is a null byte in it.
     pub fn name(mut self, name: String) -> Builder {
         self.name = Some(name.into_boxed_str());
         self
@@ -152,6 +156,9 @@ impl Builder {
     }
 
     pub(super) fn settings(self, shared: &'static Shared) -> io::Result<Settings> {
+        if self.name.as_deref().is_some_and(|name| name.contains('\0')) {
+            panic!("thread name may not contain interior null bytes");
+        }
         let stack_size = match self.stack_size {
             Some(size) => stack::rounded_size(size)?,
             None => shared.stack_size,
