@@ -7,13 +7,14 @@
  *     suspend   coroutine -> resumer     entered by `b`,  from inline assembly in src/arch/aarch64.rs
  *     finish    coroutine -> resumer     entered by `b` or `bl`, never to come back
  *     entry     where the first resume of a coroutine lands
+ *     mistrust  makes the guess wrong, see below; an ordinary function
  *
  * Interface:
  *
  *     x0    one word of data, untouched on its way across
  *     x1    before: frame record of the side to switch to (not for `suspend`, which finds it)
- *           after:  in the resumer, frame record of the coroutine (0 from `finish`); undefined in the coroutine
- *     x2    a signal, untouched on its way across; undefined after `suspend`
+ *           after:  in the resumer, frame record of the coroutine (from `finish`, how it ended); undefined in the coroutine
+ *     x2    for `resume`: a signal, untouched on its way to the coroutine; for `finish`: how it ended
  *     x3    for `resume`: the coroutine's root, which `suspend` takes in x1
  *
  * What is saved. The inline call sites declare every register clobbered that inline assembly can name, so the compiler
@@ -34,6 +35,7 @@
  *
  * The root of a coroutine, above its frames for as long as it lives, aligned to 16:
  *
+ *     root + 16    flags, a byte; bit 0: `suspend` is to answer ASIDE, unless the guess is right
  *     root + 8     an address in `entry`
  *     root + 0     link: the resumer's frame record; written by each `resume`, taken out by whoever goes back there
  *
@@ -50,8 +52,12 @@
  * The guess. A coroutine finds the way back in the link, on its own stack. Among many coroutines that memory is cold, and all
  * that the resumer does next would wait for it, as each access to its stack needs its stack pointer. So `resume` leaves its record
  * in a thread-local, too, which is always hot, and `suspend` takes it from there; that it equals the link is checked by a branch, which the
- * processor predicts, so that nothing waits. A wrong guess (the coroutine has itself resumed another one meanwhile) costs a mispredicted
- * branch. With 100,000 coroutines in random order this is the difference between 22 ns and 125 ns a switch.
+ * processor predicts, so that nothing waits. (The link itself is at hand: `resume` has just stored it.) A wrong guess (the coroutine has
+ * itself resumed another one meanwhile) costs a mispredicted branch. With 100,000 coroutines in random order this is the difference
+ * between 22 ns and 125 ns a switch.
+ *
+ * Flags. All other questions are put off until a guess is wrong, so that a switch loads nothing else from the line of the root.
+ * A coroutine that has to be asked first makes it wrong, by `mistrust` whenever it was resumed.
  */
 
 #define GLUE_(a, b) a##b
@@ -68,6 +74,7 @@
 #endif
 
 #define NOT_RUNNING 2               /* as in src/arch/mod.rs */
+#define ASIDE 3
 
 #define BTI_C hint #34              /* `bti c` and `bti jc` as hints: older assemblers and processors take them, too */
 #define BTI_JC hint #38
@@ -109,6 +116,15 @@
     .cfi_restore x30
     .endm
 
+    .macro spoil_guess
+    find_guess
+    mrs x10, tpidr_el0
+    mov x11, #1
+    str x11, [x10, x0]
+    mov x30, x14
+    .cfi_restore x30
+    .endm
+
     .section .tdata, "awT", %progbits
     .globl SYMBOL(guess)
     .protected SYMBOL(guess)
@@ -123,6 +139,9 @@ SYMBOL(guess):
 
     .macro get_guess record
     mov \record, #1
+    .endm
+
+    .macro spoil_guess
     .endm
 #endif
 
@@ -165,7 +184,7 @@ SYMBOL(resume):
  * suspend
  *   on entry   x0 = word, x1 = the coroutine's root, x30 = where the coroutine goes on; branched to
  *   on exit    in the resumer, behind its call of `resume`: x0 = word, x1 = the coroutine's frame record;
- *              if the coroutine does not run: where x30 says, x2 = NOT_RUNNING
+ *              if the coroutine does not run, or its flags say so: where x30 says, x2 = NOT_RUNNING or ASIDE, x0 = word
  *   clobbered  x2, x9 to x14, x30; everything else is the call site's business
  */
     .p2align 4
@@ -197,16 +216,20 @@ SYMBOL(suspend):
     ret                             /* answers the `bl` to `resume` */
     .cfi_restore_state
 1:  mov x9, x11                     /* guessed wrong */
-    cbnz x9, 0b
-    mov x2, #NOT_RUNNING
+    cbz x9, 2f
+    ldrb w2, [x1, #16]
+    tbz w2, #0, 0b
+    mov x2, #ASIDE
+    ret
+2:  mov x2, #NOT_RUNNING
     ret
     .cfi_endproc
     END(suspend)
 
 /*
  * finish
- *   on entry   x0 = word, x1 = the resumer's frame record, x2 = signal
- *   on exit    in the resumer, behind its call of `resume`: x0 = word, x1 = 0, x2 = signal
+ *   on entry   x0 = word, x1 = the resumer's frame record, x2 = how it ended
+ *   on exit    in the resumer, behind its call of `resume`: x0 = word, x1 = how it ended
  *   clobbered  x30; the coroutine's stack is left without a trace and may be used anew
  */
     .p2align 4
@@ -221,7 +244,7 @@ SYMBOL(finish):
     BTI_C
     mov sp, x1
     .cfi_def_cfa_register sp
-    mov x1, xzr                     /* no record: there is nothing to resume any more */
+    mov x1, x2                      /* in the place of a record: there is nothing to resume any more */
     ldr x19, [sp, #16]
     .cfi_restore x19
     ldp x29, x30, [sp], #32
@@ -231,6 +254,21 @@ SYMBOL(finish):
     ret                             /* answers the `bl` to `resume` */
     .cfi_endproc
     END(finish)
+
+/*
+ * mistrust: has the next `suspend` look at the link and the flags, if no `resume` comes before; called as a C function without arguments
+ *   clobbered  x0, x1, x10 to x14
+ */
+    .p2align 4
+    .globl SYMBOL(mistrust)
+    FUNCTION(mistrust)
+SYMBOL(mistrust):
+    .cfi_startproc
+    BTI_C
+    spoil_guess
+    ret
+    .cfi_endproc
+    END(mistrust)
 
 /*
  * entry: the first resume comes here with an empty stack

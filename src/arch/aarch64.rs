@@ -3,7 +3,7 @@
 use core::arch::asm;
 use core::mem::{offset_of, size_of};
 
-use super::{Entry, FrameRecord, Root, Word};
+use super::{Ending, Entry, FrameRecord, Root, Word};
 
 // Named here and not by the build script alone, so that a dylib hands the symbols on to those who inline the call sites.
 #[link(name = "corde_switch", kind = "static")]
@@ -14,6 +14,8 @@ unsafe extern "C" {
     fn corde_suspend();
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "finish")]
     fn corde_finish();
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "mistrust")]
+    fn corde_mistrust();
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "entry")]
     fn corde_entry();
 }
@@ -100,10 +102,9 @@ pub(crate) unsafe fn resume(
     root: *const Root,
     word: Word,
     signal: usize,
-) -> (FrameRecord, Word, usize) {
+) -> (FrameRecord, Word) {
     let left: FrameRecord;
     let answer: Word;
-    let signal_back: usize;
     // SAFETY: the caller vouches for `coroutine`, so its stack holds the frame that the `.S` pops. Every register that
     // the other side may change is an output or a clobber here, or saved by the `.S` (sp, x29, x19, x30).
     unsafe {
@@ -112,7 +113,7 @@ pub(crate) unsafe fn resume(
             resume = sym corde_resume,
             inlateout("x1") coroutine => left,
             inlateout("x0") word => answer,
-            inlateout("x2") signal => signal_back,
+            inlateout("x2") signal => _,
             inlateout("x3") root => _,
             lateout("x20") _, lateout("x21") _, lateout("x22") _, lateout("x23") _, lateout("x24") _,
             lateout("x25") _, lateout("x26") _, lateout("x27") _, lateout("x28") _, lateout("x30") _,
@@ -121,11 +122,12 @@ pub(crate) unsafe fn resume(
             clobber_abi("C"),
         );
     }
-    (left, answer, signal_back)
+    (left, answer)
 }
 
 /// Goes back to the latest resumer; returns, when resumed again, the word and the signal that were sent. If the coroutine
-/// does not run, returns at once, with the signal [`NOT_RUNNING`](super::NOT_RUNNING) and no word.
+/// does not run, returns at once, with the signal [`NOT_RUNNING`](super::NOT_RUNNING) and the same word; likewise with
+/// [`ASIDE`](super::ASIDE), if that flag is set and the guess is wrong.
 ///
 /// # Safety
 /// `root` is that of a coroutine which does not run, or which runs the caller, directly or through coroutines that it has
@@ -155,17 +157,23 @@ pub(crate) unsafe fn suspend(root: &Root, word: Word) -> (Word, usize) {
     (answer, signal)
 }
 
-/// Goes back to `resumer` for good: its `resume` returns null, the word and the signal.
+/// Goes back to `resumer` for good: its `resume` returns `ending` in the place of a record, and the word.
 ///
 /// # Safety
 /// Called on a coroutine's stack; `resumer` is what its latest resume left in the root, and is used once. Nothing on this stack needs
 /// to be dropped any more.
 #[inline(always)]
-pub(crate) unsafe fn finish(resumer: FrameRecord, word: Word, signal: usize) -> ! {
+pub(crate) unsafe fn finish(resumer: FrameRecord, word: Word, ending: Ending) -> ! {
     // SAFETY: the caller vouches for `resumer`, below which `resume` left its frame; control does not come back.
     unsafe {
-        asm!("b {finish}", finish = sym corde_finish, in("x1") resumer, in("x0") word, in("x2") signal, options(noreturn));
+        asm!("b {finish}", finish = sym corde_finish, in("x1") resumer, in("x0") word, in("x2") ending as usize, options(noreturn));
     }
+}
+
+/// Makes the guess wrong: the next [`suspend`] on this OS thread looks at link and flags, unless there is a [`resume`] before.
+pub(crate) fn mistrust() {
+    // SAFETY: a function of the ABI without arguments, which writes to a thread-local of the `.S` alone.
+    unsafe { corde_mistrust() };
 }
 
 /// Returns the stack pointer of the function that this is inlined into.

@@ -36,14 +36,14 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::abort;
 use std::ptr::{self, NonNull};
 use std::thread;
 
 use crate::arch::fiber::Fiber;
-use crate::arch::{self, FloatEnvironment, FrameRecord, STACK_ALIGN, Word};
+use crate::arch::{self, Ending, FloatEnvironment, FrameRecord, Root, STACK_ALIGN, Word};
 use crate::report;
 use crate::stack::{DEFAULT_SIZE, DefaultStack, Stack, overflow};
 use transfer::{Parcel, receive};
@@ -146,11 +146,9 @@ pub struct Coroutine<Input, Yield, Return, S: Stack = DefaultStack> {
 /// What a switch touches is here, and together at the beginning: of many coroutines each costs few cache lines.
 #[repr(C)]
 struct Control {
-    root: arch::Root,
-    /// The resumer was unwinding from a panic when it resumed. Set by it, and reset by the coroutine before it goes back.
-    in_panic: Cell<bool>,
-    /// For a coroutine that has its own: the floating-point environment of the side that does not run.
-    float: Cell<Option<FloatEnvironment>>,
+    root: Root,
+    /// For a coroutine that has its own (flag [`OWN_FLOAT`]): the floating-point environment of the side that does not run.
+    float: Cell<MaybeUninit<FloatEnvironment>>,
     fiber: Fiber,
     /// Drops the body of a coroutine that never ran.
     drop_body: unsafe fn(NonNull<Control>),
@@ -169,11 +167,11 @@ const GO_ON: usize = 0;
 /// Leave by unwinding.
 const UNWIND: usize = 1;
 
-/// What a coroutine signals at its end: the word is a parcel of its value.
-const RETURNED: usize = 0;
+/// The coroutine has a floating-point environment of its own. Cleared while it is suspended; while it runs no guess of `suspend` is right.
+const OWN_FLOAT: u8 = Root::ASIDE;
 
-/// The word is a parcel of its panic's payload.
-const PANICKED: usize = 1;
+/// The resumer was unwinding from a panic when it resumed. Set by it, and reset by the coroutine before it goes back.
+const IN_PANIC: u8 = Root::OWNERS;
 
 /// What a panic carries.
 type Payload = Box<dyn Any + Send>;
@@ -272,9 +270,8 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
             .wrapping_sub(top as usize - address)
             .cast::<ControlWithBody<F>>();
         let control = Control {
-            root: arch::Root::new(),
-            in_panic: Cell::new(false),
-            float: Cell::new(None),
+            root: Root::new(),
+            float: Cell::new(MaybeUninit::uninit()),
             fiber: Fiber::new(stack.bottom().as_ptr(), top),
             drop_body: drop_body::<F>,
         };
@@ -295,7 +292,10 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
 
     /// Gives it a floating-point environment of its own, which begins with the one in force.
     fn own_float_environment(&mut self) {
-        self.control().float.set(Some(FloatEnvironment::current()));
+        let control = self.control();
+        let current = FloatEnvironment::current();
+        control.float.set(MaybeUninit::new(current));
+        control.root.set(OWN_FLOAT, true);
     }
 
     /// Runs the coroutine until it suspends or ends.
@@ -340,26 +340,28 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         let parcel = Parcel::new(input);
         // SAFETY: the record is not null, as just seen; the coroutine takes the parcel's content out before it suspends
         // (`entry`, `suspend`).
-        let (record, word, ending) = unsafe { self.switch(parcel.word(), GO_ON) };
+        let (record, word) = unsafe { self.switch(parcel.word(), GO_ON) };
         self.record = record;
-        if !record.is_null() {
+        match Ending::of(record) {
             // SAFETY: a coroutine that is not done has sent a parcel of a `Yield` in `suspend`, and waits there with it.
-            return CoroutineResult::Yield(unsafe { receive(word) });
+            None => CoroutineResult::Yield(unsafe { receive(word) }),
+            // SAFETY: the ending says that it is one of the value.
+            Some(Ending::Returned) => CoroutineResult::Return(unsafe { receive(word) }),
+            Some(Ending::Panicked) => {
+                self.record = ptr::null_mut();
+                // SAFETY: the ending says that the word is that of a payload; `entry` has left it on the stack.
+                unsafe { rethrow(word) }
+            }
         }
-        if ending == PANICKED {
-            // SAFETY: the signal says that the word is that of a payload; `entry` has left it on the stack.
-            unsafe { rethrow(word) };
-        }
-        // SAFETY: otherwise it is that of the value.
-        CoroutineResult::Return(unsafe { receive(word) })
     }
 
-    /// Switches to the coroutine. What it answers has to be stored before anything else is done with the coroutine.
+    /// Switches to the coroutine. What it answers has to be stored before anything else is done with the coroutine: a record, or null if
+    /// it has ended.
     ///
     /// # Safety
     /// It is not done, and `word` is what the place where it stopped expects at this signal.
     #[inline(always)]
-    unsafe fn switch(&mut self, word: Word, signal: usize) -> (FrameRecord, Word, usize) {
+    unsafe fn switch(&mut self, word: Word, signal: usize) -> (FrameRecord, Word) {
         let record = self.record;
         let root = self.control.as_ptr().cast();
         let control = self.control();
@@ -368,7 +370,7 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
             // SAFETY: the record is from `prepare` or the latest switch, and `&mut self` uses it alone.
             unsafe { arch::resume(record, root, word, signal) }
         });
-        if left.0.is_null() {
+        if Ending::of(left.0).is_some() {
             control.fiber.done();
         }
         left
@@ -524,9 +526,10 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         for _ in 0..UNWIND_ATTEMPTS {
             self.control().note_panic();
             // SAFETY: the coroutine is not done; at this signal `suspend` unwinds and does not look at the word.
-            let (record, word, ending) = unsafe { self.switch(Word::uninit(), UNWIND) };
+            let (record, word) = unsafe { self.switch(Word::uninit(), UNWIND) };
             self.record = record;
-            if record.is_null() {
+            if let Some(ending) = Ending::of(record) {
+                self.record = ptr::null_mut();
                 // SAFETY: as in `resume`.
                 unsafe { discard_ending::<Return>(word, ending) };
                 return panicked.unwrap_or_else(|payload| resume_unwind(payload));
@@ -580,8 +583,8 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
 ///
 /// # Safety
 /// As for [`receive`], with the type that `ending` tells.
-unsafe fn discard_ending<Return>(word: Word, ending: usize) {
-    if ending == PANICKED {
+unsafe fn discard_ending<Return>(word: Word, ending: Ending) {
+    if ending == Ending::Panicked {
         // SAFETY: passed on. A panic of a destructor on the way out ends here; the hook has told of it.
         let payload = unsafe { receive::<Payload>(word) };
         // A payload's destructor may panic as well: let it be seen by who drops the coroutine.
@@ -683,7 +686,7 @@ unsafe fn drop_body<F>(place: NonNull<Control>) {
 ///
 /// # Safety
 /// Called by the `.S` on the first resume, with the place that `with_stack_unchecked::<F>` wrote and a word from `resume`.
-unsafe extern "C" fn entry<F, Input, Yield, Return>(word: Word, root: *mut arch::Root) -> !
+unsafe extern "C" fn entry<F, Input, Yield, Return>(word: Word, root: *mut Root) -> !
 where
     F: FnOnce(&Yielder<Input, Yield>, Input) -> Return,
 {
@@ -697,11 +700,11 @@ where
     let yielder = unsafe { &*root.cast::<Yielder<Input, Yield>>() };
     let control = &yielder.control;
     control.fiber.entered();
-    control.exchange_float();
+    control.begin_float();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         ManuallyDrop::into_inner(body)(yielder, input)
     }));
-    control.exchange_float();
+    control.end_float();
     let resumer = control.root.take_resumer();
     control.fiber.finishing();
     match outcome {
@@ -709,29 +712,45 @@ where
             let parcel = Parcel::new(value);
             // SAFETY: `resumer` is the latest one. It takes the parcel's content out at once, from this frame, which stays
             // as it is; nothing else of value is left on this stack.
-            unsafe { arch::finish(resumer, parcel.word(), RETURNED) }
+            unsafe { arch::finish(resumer, parcel.word(), Ending::Returned) }
         }
         Err(payload) => {
             let parcel = Parcel::<Payload>::new(payload);
             // SAFETY: as above.
-            unsafe { arch::finish(resumer, parcel.word(), PANICKED) }
+            unsafe { arch::finish(resumer, parcel.word(), Ending::Panicked) }
         }
     }
 }
 
 impl Control {
-    /// Puts the floating-point environment of the side that is to run in force, if the coroutine has its own.
+    /// The coroutine's first act, if it has a floating-point environment of its own.
     #[inline]
-    fn exchange_float(&self) {
-        if let Some(theirs) = self.float.get() {
-            self.put_in_force(theirs);
+    fn begin_float(&self) {
+        if self.root.has(OWN_FLOAT) {
+            // SAFETY: it has its own.
+            unsafe { self.put_in_force() };
+            arch::mistrust();
         }
     }
 
+    /// The coroutine's last act, if so: puts the floating-point environment of the side that is to run in force.
+    #[inline]
+    fn end_float(&self) {
+        if self.root.has(OWN_FLOAT) {
+            // SAFETY: it has its own.
+            unsafe { self.put_in_force() };
+        }
+    }
+
+    /// # Safety
+    /// The coroutine has its own floating-point environment.
     #[cold]
     #[inline(never)]
-    fn put_in_force(&self, theirs: FloatEnvironment) {
-        self.float.set(Some(FloatEnvironment::current()));
+    unsafe fn put_in_force(&self) {
+        let current = FloatEnvironment::current();
+        let theirs = self.float.replace(MaybeUninit::new(current));
+        // SAFETY: passed on: so `own_float_environment` has written it.
+        let theirs = unsafe { theirs.assume_init() };
         // SAFETY: it was in force on that side: as its resumer or maker has left it, or C code in the coroutine, for which this
         // is meant.
         unsafe { theirs.set() };
@@ -741,7 +760,7 @@ impl Control {
     #[inline(always)]
     fn note_panic(&self) {
         if thread::panicking() {
-            self.in_panic.set(true);
+            self.root.set(IN_PANIC, true);
         }
     }
 
@@ -757,7 +776,7 @@ impl Control {
     #[inline(never)]
     fn check_whose_panic(&self) {
         assert!(
-            self.in_panic.take(),
+            self.root.set(IN_PANIC, false),
             "a coroutine suspended while it was unwinding"
         );
     }
@@ -844,51 +863,87 @@ impl<Input, Yield> Yielder<Input, Yield> {
     #[inline(always)]
     pub fn suspend(&self, value: Yield) -> Input {
         self.control.check_panic();
-        if self.control.float.get().is_some() {
-            return self.suspend_with_float(value);
+        let parcel = Parcel::new(value);
+        // SAFETY: the parcel holds a `Yield`, and stays where it is.
+        let (word, signal) = unsafe { self.switch_to_resumer(parcel.word()) };
+        if signal == GO_ON {
+            // SAFETY: without the signal to unwind the word is a parcel of an `Input` from `resume`, which waits with it.
+            return unsafe { receive(word) };
         }
-        self.switch(value)
+        // SAFETY: as above; nothing has happened yet if the word is still the parcel's.
+        let word = unsafe { self.stop_or_switch_with_float(word, signal) };
+        // SAFETY: as above.
+        unsafe { receive(word) }
     }
 
     /// Like [`suspend`](Yielder::suspend), for a coroutine without a floating-point environment of its own that does not
     /// suspend in a panic of its own.
+    #[cfg(feature = "runtime")]
     #[inline(always)]
     pub(crate) fn switch(&self, value: Yield) -> Input {
-        let root = &self.control.root;
-        // They are told of a switch before it is tried.
-        if cfg!(any(feature = "asan", feature = "tsan")) && !root.is_running() {
-            stop(arch::NOT_RUNNING);
-        }
         let parcel = Parcel::new(value);
-        let (word, signal) = self.control.fiber.suspend(|| {
-            let word = parcel.word();
-            self.control.fiber.leave_coroutine();
-            // SAFETY: the reference to the yielder is in a frame of its coroutine or, by its lifetime, of one that it has
-            // resumed, directly or not: so going to its resumer leaves a chain of frames that nobody else can resume, for each
-            // handle in it is mutably borrowed by the `resume` below. The resumer takes the parcel's content out before it
-            // resumes again.
-            unsafe { arch::suspend(root, word) }
-        });
+        // SAFETY: the parcel holds a `Yield`, and stays where it is.
+        let (word, signal) = unsafe { self.switch_to_resumer(parcel.word()) };
         if signal != GO_ON {
             stop(signal);
         }
-        // SAFETY: without the signal to unwind the word is a parcel of an `Input` from `resume`, which waits with it.
+        // SAFETY: as in `suspend`.
         unsafe { receive(word) }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn suspend_with_float(&self, value: Yield) -> Input {
-        /// Also when the coroutine is to unwind.
-        struct Back<'a>(&'a Control);
-        impl Drop for Back<'_> {
-            fn drop(&mut self) {
-                self.0.exchange_float();
+    /// Switches, and returns word and signal of the next resume; or at once the same word, and that the coroutine does not run or that
+    /// there is something to do before.
+    ///
+    /// # Safety
+    /// `word` is that of a parcel with a `Yield`, which stays in place and which nobody else takes out.
+    #[inline(always)]
+    unsafe fn switch_to_resumer(&self, word: Word) -> (Word, usize) {
+        let root = &self.control.root;
+        // They are told of a switch before it is tried.
+        if cfg!(any(feature = "asan", feature = "tsan")) {
+            if !root.is_running() {
+                return (word, arch::NOT_RUNNING);
+            }
+            if root.has(OWN_FLOAT) {
+                return (word, arch::ASIDE);
             }
         }
-        self.control.exchange_float();
-        let _back = Back(&self.control);
-        self.switch(value)
+        self.control.fiber.suspend(|| {
+            self.control.fiber.leave_coroutine();
+            // SAFETY: the reference to the yielder is in a frame of its coroutine or, by its lifetime, of one that it has
+            // resumed, directly or not: so going to its resumer leaves a chain of frames that nobody else can resume, for each
+            // handle in it is mutably borrowed by the `resume` above. The resumer takes the parcel's content out before it
+            // resumes again.
+            unsafe { arch::suspend(root, word) }
+        })
+    }
+
+    /// What is left to do when a switch has not brought the signal to go on: stops; or switches between two exchanges of the
+    /// floating-point environment, and returns the word of the next resume.
+    ///
+    /// # Safety
+    /// Word and signal are what `switch_to_resumer` has returned, and the parcel that it was called with is still in place.
+    #[cold]
+    #[inline(never)]
+    unsafe fn stop_or_switch_with_float(&self, word: Word, signal: usize) -> Word {
+        if signal != arch::ASIDE {
+            stop(signal);
+        }
+        let control = &self.control;
+        // SAFETY: it has its own, as the flag was set.
+        unsafe { control.put_in_force() };
+        // Without the flag it goes by the link.
+        control.root.set(OWN_FLOAT, false);
+        // SAFETY: nothing has been switched, so the word is the parcel's still.
+        let (word, signal) = unsafe { self.switch_to_resumer(word) };
+        control.root.set(OWN_FLOAT, true);
+        // SAFETY: as above.
+        unsafe { control.put_in_force() };
+        arch::mistrust();
+        if signal != GO_ON {
+            stop(signal);
+        }
+        word
     }
 }
 

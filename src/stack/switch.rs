@@ -1,13 +1,13 @@
 //! Running a function on another stack, and having enough of it.
 
 use std::cell::Cell;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::{ManuallyDrop, MaybeUninit, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 
 use super::{DefaultStack, MIN_SIZE, Stack, overflow, slab};
 use crate::arch::fiber::Fiber;
-use crate::arch::{self, Root, Word};
+use crate::arch::{self, Ending, Root, STACK_ALIGN, Word};
 
 /// Size in bytes of the stacks that [`ensure`] takes, unless more is asked for: 1 MiB.
 const ENSURED_SIZE: usize = 1 << 20;
@@ -37,7 +37,8 @@ where
 {
     overflow::protect_thread();
     let top = stack.top().as_ptr();
-    let root = top.cast::<Root>().wrapping_sub(1);
+    let root = top.wrapping_sub(size_of::<Root>().next_multiple_of(STACK_ALIGN));
+    let root = root.cast::<Root>();
     let fiber = Fiber::new(stack.bottom().as_ptr(), top);
     let mut call = Call {
         f: ManuallyDrop::new(f),
@@ -84,7 +85,7 @@ unsafe extern "C" fn run<F: FnOnce() -> T, T>(word: Word, root: *mut Root) -> ! 
     let resumer = unsafe { &*root }.take_resumer();
     call.fiber.finishing();
     // SAFETY: the resumer is the one of this first resume; nothing is left on this stack.
-    unsafe { arch::finish(resumer, MaybeUninit::uninit(), 0) }
+    unsafe { arch::finish(resumer, MaybeUninit::uninit(), Ending::Returned) }
 }
 
 /// Runs `f` with at least `bytes` of stack: in place when so much is left, otherwise on another, larger stack.
