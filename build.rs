@@ -41,8 +41,10 @@ fn main() {
     let source = format!("asm/{arch}.S");
     println!("cargo::rerun-if-changed={source}");
     let mut assembler = cc::Build::new();
+    println!("cargo::rustc-check-cfg=cfg(corde_tls_descriptors)");
     if has_tls_descriptors(&system) {
         assembler.define("CORDE_GUESS", None);
+        println!("cargo::rustc-cfg=corde_tls_descriptors");
     }
     let assembled = assembler
         .file(&source)

@@ -1,4 +1,4 @@
-//! Random programs of green threads that spawn, wait for, wake, time out and cancel each other: each ends, with what it should.
+//! Random programs of green threads, pinned and migratable ones, that spawn, wait for, wake, time out and cancel each other: each ends, with what it should.
 //!
 //! `CORDE_STRESS` makes it longer; `.ci/stress` runs it with `--cfg corde_chaos`, which disturbs the scheduler, and other seeds.
 #![cfg(feature = "runtime")]
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use corde::runtime::Runtime;
-use corde::thread::{self, Cancelled, JoinHandle};
+use corde::thread::{self, Builder, Cancelled, JoinHandle};
 use corde::time::timeout;
 use rstest::rstest;
 use util::random::Xorshift;
@@ -51,8 +51,13 @@ fn program(mut random: Xorshift, depth: u32, count: Arc<AtomicUsize>) -> u64 {
 }
 
 fn child(random: &mut Xorshift, depth: u32, count: &Arc<AtomicUsize>) -> JoinHandle<u64> {
+    let migratable = random.next() % 2 == 0;
     let (seed, count) = (Xorshift(random.next() | 1), count.clone());
-    thread::spawn(move || program(seed, depth - 1, count))
+    // SAFETY: numbers, handles and counters are all that is in the frames of these programs.
+    let builder = unsafe { Builder::new().migratable(migratable) };
+    builder
+        .spawn(move || program(seed, depth - 1, count))
+        .unwrap()
 }
 
 /// Several at once, joined in another order.
@@ -72,7 +77,9 @@ fn family(random: &mut Xorshift, depth: u32, count: &Arc<AtomicUsize>) -> u64 {
 fn cancelled(random: &mut Xorshift, depth: u32, count: &Arc<AtomicUsize>) {
     let theirs = count.clone();
     let mut seed = Xorshift(random.next() | 1);
-    let endless = thread::spawn(move || {
+    // SAFETY: as in `child`.
+    let builder = unsafe { Builder::new().migratable(random.next() % 2 == 0) };
+    let endless = builder.spawn(move || {
         let _alive = Alive::new(&theirs);
         loop {
             match seed.next() % 4 {
@@ -83,6 +90,7 @@ fn cancelled(random: &mut Xorshift, depth: u32, count: &Arc<AtomicUsize>) {
             }
         }
     });
+    let endless = endless.unwrap();
     for _ in 0..random.next() % 3 {
         endless.thread().unpark();
         thread::yield_now();

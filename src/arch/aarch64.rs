@@ -18,6 +18,10 @@ unsafe extern "C" {
     fn corde_mistrust();
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "entry")]
     fn corde_entry();
+    /// Thread-local: to be named in assembly alone.
+    #[cfg(corde_tls_descriptors)]
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "words")]
+    static corde_words: [usize; 4];
 }
 
 /// The frame of a side that does not run, as drawn in the `.S` file.
@@ -193,4 +197,59 @@ pub(crate) fn prefetch<T>(address: *const T) {
     unsafe {
         asm!("prfm pldl1keep, [{}]", in(reg) address, options(nostack, readonly, preserves_flags))
     };
+}
+
+/// Returns the calling OS thread's word `INDEX` of `words.rs`.
+#[cfg(corde_tls_descriptors)]
+#[inline(always)]
+pub(super) fn word<const INDEX: usize>() -> usize {
+    const { assert!(INDEX < 4) };
+    let word;
+    // SAFETY: the first instructions find the words by their TLS descriptor, as in the `.S` file, and change x0, x1 and x30 alone; the last
+    // one reads inside of them.
+    unsafe {
+        asm!(
+            "adrp x0, :tlsdesc:{words}",
+            "ldr x1, [x0, :tlsdesc_lo12:{words}]",
+            "add x0, x0, :tlsdesc_lo12:{words}",
+            ".tlsdesccall {words}",
+            "blr x1",
+            "mrs x1, tpidr_el0",
+            "add x0, x0, x1",
+            "ldr x0, [x0, #{offset}]",
+            words = sym corde_words,
+            offset = const 8 * INDEX,
+            out("x0") word,
+            out("x1") _,
+            out("x30") _,
+            options(readonly),
+        );
+    }
+    word
+}
+
+/// Sets the calling OS thread's word `INDEX` of `words.rs`.
+#[cfg(corde_tls_descriptors)]
+#[inline(always)]
+pub(super) fn set_word<const INDEX: usize>(word: usize) {
+    const { assert!(INDEX < 4) };
+    // SAFETY: as in `word`; the last instruction writes inside of the words, to which there is no reference.
+    unsafe {
+        asm!(
+            "adrp x0, :tlsdesc:{words}",
+            "ldr x1, [x0, :tlsdesc_lo12:{words}]",
+            "add x0, x0, :tlsdesc_lo12:{words}",
+            ".tlsdesccall {words}",
+            "blr x1",
+            "mrs x1, tpidr_el0",
+            "add x0, x0, x1",
+            "str {word}, [x0, #{offset}]",
+            words = sym corde_words,
+            offset = const 8 * INDEX,
+            word = in(reg) word,
+            out("x0") _,
+            out("x1") _,
+            out("x30") _,
+        );
+    }
 }

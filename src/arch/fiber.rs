@@ -183,6 +183,7 @@ impl AddressFiber {
     }
 
     /// While an OS thread runs a coroutine, the leak checker takes that one's stack for the thread's, and overlooks its own.
+    #[inline(never)]
     fn keep_thread_reachable(&self) {
         thread_local! {
             static KEPT: Cell<bool> = const { Cell::new(false) };

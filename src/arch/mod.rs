@@ -11,7 +11,8 @@
 //! * [`mistrust`]`()`: has the next suspend look at the flags in the root;
 //! * [`FloatEnvironment`]: the floating-point control words, to be exchanged on request;
 //! * `prefetch(address)`: has a cache line fetched;
-//! * [`stack_pointer`]`()`: tells how far down the stack the caller is.
+//! * [`stack_pointer`]`()`: tells how far down the stack the caller is;
+//! * `word`, `set_word`: what [`words`] is made of.
 //!
 //! `resume` and `suspend` are inlined into their callers: a function boundary between them and the code they switch
 //! from would put a mispredicted return (7 ns) on every switch.
@@ -24,6 +25,7 @@
 
 pub(crate) mod fiber;
 pub(crate) mod valgrind;
+pub(crate) mod words;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -18,6 +18,10 @@ unsafe extern "C" {
     fn corde_mistrust();
     #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "entry")]
     fn corde_entry();
+    /// Thread-local: to be named in assembly alone.
+    #[cfg(corde_tls_descriptors)]
+    #[link_name = concat!(env!("CORDE_SYMBOL_PREFIX"), "words")]
+    static corde_words: [usize; 4];
 }
 
 /// The frame of a side that does not run, as drawn in the `.S` file.
@@ -202,4 +206,46 @@ pub(crate) fn prefetch<T>(address: *const T) {
     unsafe {
         asm!("prefetcht0 [{}]", in(reg) address, options(nostack, readonly, preserves_flags))
     };
+}
+
+/// Returns the calling OS thread's word `INDEX` of `words.rs`.
+#[cfg(corde_tls_descriptors)]
+#[inline(always)]
+pub(super) fn word<const INDEX: usize>() -> usize {
+    const { assert!(INDEX < 4) };
+    let word;
+    // SAFETY: the first two instructions find the words by their TLS descriptor, as in the `.S` file, and change rax alone; the third reads
+    // inside of them.
+    unsafe {
+        asm!(
+            "leaq {words}@tlsdesc(%rip), %rax",
+            "call *{words}@tlscall(%rax)",
+            "movq %fs:{offset}(%rax), %rax",
+            words = sym corde_words,
+            offset = const 8 * INDEX,
+            out("rax") word,
+            options(att_syntax, readonly),
+        );
+    }
+    word
+}
+
+/// Sets the calling OS thread's word `INDEX` of `words.rs`.
+#[cfg(corde_tls_descriptors)]
+#[inline(always)]
+pub(super) fn set_word<const INDEX: usize>(word: usize) {
+    const { assert!(INDEX < 4) };
+    // SAFETY: as in `word`; the third instruction writes inside of the words, to which there is no reference.
+    unsafe {
+        asm!(
+            "leaq {words}@tlsdesc(%rip), %rax",
+            "call *{words}@tlscall(%rax)",
+            "movq {word}, %fs:{offset}(%rax)",
+            words = sym corde_words,
+            offset = const 8 * INDEX,
+            word = in(reg) word,
+            out("rax") _,
+            options(att_syntax),
+        );
+    }
 }

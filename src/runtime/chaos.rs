@@ -30,6 +30,8 @@ mod imp {
         })
     }
 
+    // The thread-local must not be found before a suspension that is between two calls.
+    #[inline(never)]
     pub(super) fn once_in(times: u32) -> bool {
         static THREADS: AtomicU64 = AtomicU64::new(0);
         thread_local! {

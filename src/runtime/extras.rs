@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | the pointer | set when the task is made, or else once, by the green thread itself; read by anybody |
 //! | `name` | anybody; it never changes |
-//! | `values` | before the first run, who makes the task; then its home's OS thread alone |
+//! | `values` | before the first run, who makes the task; then its home's OS thread alone, or of a migratable one who has the `Runnable` |
 
 use std::cell::Cell;
 use std::mem::{self, ManuallyDrop};

@@ -314,7 +314,7 @@ impl Leftover {
     /// Where it is parked: a line for each frame, the innermost first, as in a panic's backtrace. With the feature `backtrace` functions
     /// and lines, otherwise the addresses as `addr2line` wants them.
     ///
-    /// None, if it is not parked but would go on; if its stack has less than 8 KiB left, which looking at it takes; and if a thousand of its worker have told
+    /// None, if it is not parked but would go on; if it is [migratable](crate::thread::Builder::migratable), so that it is no worker's to ask; if its stack has less than 8 KiB left, which looking at it takes; and if a thousand of its worker have told
     /// already.
     ///
     /// # Examples

@@ -45,12 +45,14 @@ impl Inbox {
         self.newest.load(Ordering::SeqCst).is_null()
     }
 
-    /// Takes all of it; `receive` gets the green threads in the order in which they were pushed.
+    /// Takes all of it; `receive` gets the green threads in the order in which they were pushed. Returns whether there were any.
     #[inline(always)]
-    pub(super) fn take(&self, receive: impl FnMut(TaskRef)) {
-        if !self.newest.load(Ordering::Relaxed).is_null() {
+    pub(super) fn take(&self, receive: impl FnMut(TaskRef)) -> bool {
+        let found = !self.newest.load(Ordering::Relaxed).is_null();
+        if found {
             self.take_all(receive);
         }
+        found
     }
 
     #[cold]

@@ -146,6 +146,11 @@ impl Local {
         !self.limit.get().is_null()
     }
 
+    /// Returns whether the green thread has to stay with its worker: another one of that may leave a limit or a mask of it.
+    pub(super) fn binds(&self) -> bool {
+        self.has_limits() || self.masks.get() != 0
+    }
+
     /// All limits, from the innermost out.
     fn limits(&self) -> impl Iterator<Item = &Limit> {
         let mut next = self.limit.get();

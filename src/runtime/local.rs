@@ -97,6 +97,7 @@ impl LocalRuntime {
         let settings = Settings {
             extras: Extras::of_child(Some("main".into())),
             stack_size: self.handle.shared().stack_size,
+            migratable: false,
         };
         // SAFETY: it stays on this OS thread, as it is put into the worker's local queue; its output is taken below, before which nothing
         // lets this function return: a panic of the worker aborts.

@@ -18,6 +18,7 @@
 //! | `idle.rs` | which workers sleep, and whom to wake when there is something to steal |
 //! | `chaos.rs` | disorder on purpose, for stress tests |
 //! | `forked.rs` | noticing that the process is a fork, without its workers |
+//! | `migratable.rs` | green threads that go on on any worker |
 //! | `started.rs` | the green threads of a worker that have begun and not ended |
 //! | `timer.rs` | green threads that wait for a moment |
 //! | `monitor.rs`, `trace.rs` | noticing that a worker is stuck; asking it what it runs |
@@ -40,6 +41,7 @@ mod job;
 mod local;
 pub(crate) mod locals;
 pub(crate) mod lock;
+mod migratable;
 mod monitor;
 mod panics;
 pub(crate) mod park;
@@ -71,6 +73,7 @@ pub use handle::{Handle, Leftover, Runtime, ShutdownReport};
 use idle::Idle;
 use inbox::{Inbox, Place};
 pub use local::LocalRuntime;
+use migratable::Migratables;
 use monitor::Monitor;
 pub use panics::PanicPolicy;
 use task::Runnable;
@@ -81,9 +84,11 @@ use task::Runnable;
 /// comes here.
 pub(crate) struct Shared {
     pub(crate) workers: Box<[CachePadded<Remote>]>,
-    /// Fresh green threads that came from outside of the workers.
+    /// Green threads that came from outside of the workers, for any of them: fresh ones, and migratable ones that were woken.
     injector: Injector<Runnable>,
     idle: Idle,
+    /// Those that have begun and not ended.
+    migratables: Migratables,
     phase: AtomicU8,
     /// One for each worker, one for all handles together, one for the monitor, one for each panic that nobody has heard of yet.
     uses: AtomicUsize,
@@ -133,13 +138,14 @@ pub(crate) struct Remote {
     /// Its OS thread has left its loop.
     ended: AtomicBool,
     thread: monitor::WorkerThread,
-    /// The fresh green thread that the worker has spawned last, which it runs next. Others may steal it as well.
+    /// The fresh green thread that the worker has spawned last, or the migratable one that it has woken, which it runs next. Others may steal
+    /// it as well.
     newest: Place,
-    /// The thief's end of the worker's queue of the other fresh ones.
+    /// The thief's end of the worker's queue of the others that may move.
     stealer: Stealer<Runnable>,
 }
 
-type FreshQueue = crossbeam_deque::Worker<Runnable>;
+type MovableQueue = crossbeam_deque::Worker<Runnable>;
 
 /// The process-wide runtime; started when first asked for, never stopped.
 ///
@@ -228,7 +234,7 @@ impl Shared {
     }
 
     /// Makes a runtime without its workers' threads: for each, the queue of its fresh green threads.
-    fn new(settings: &Builder, count: usize) -> io::Result<(&'static Shared, Vec<FreshQueue>)> {
+    fn new(settings: &Builder, count: usize) -> io::Result<(&'static Shared, Vec<MovableQueue>)> {
         overflow::set_describe(worker::describe_overflow);
         forked::watch();
         panics::name_green_threads();
@@ -240,7 +246,7 @@ impl Shared {
         let mut queues = Vec::with_capacity(count);
         let mut remotes = Vec::with_capacity(count);
         for _ in 0..count {
-            let queue = FreshQueue::new_fifo();
+            let queue = MovableQueue::new_fifo();
             let stealer = queue.stealer();
             let reactor = Reactor::new()
                 .map_err(|error| cannot_start("an epoll instance and an eventfd", &error))?;
@@ -261,6 +267,7 @@ impl Shared {
             workers: remotes.into_boxed_slice(),
             injector: Injector::new(),
             idle: Idle::new(),
+            migratables: Migratables::new(),
             phase: AtomicU8::new(OPEN),
             uses: AtomicUsize::new(count + 1),
             monitor: Monitor::new(settings.stuck_after),
@@ -293,7 +300,8 @@ impl Shared {
         let left_behind = self
             .workers
             .iter()
-            .any(|it| it.live.load(Ordering::Relaxed) != 0);
+            .any(|it| it.live.load(Ordering::Relaxed) != 0)
+            || !self.migratables.is_empty();
         if !left_behind {
             let place = std::ptr::from_ref(self).cast_mut();
             // SAFETY: it came from a box (`new`); nobody uses it any more.
@@ -380,6 +388,7 @@ impl Shared {
         let running = |remote: &&CachePadded<Remote>| !remote.ended.load(Ordering::Relaxed);
         let running = self.workers.iter().filter(running);
         left.into_iter()
+            .chain(self.migratables.leftovers())
             .chain(running.map(|_| Leftover::running()))
             .collect()
     }
@@ -414,7 +423,8 @@ impl Shared {
         }
     }
 
-    /// Takes in a fresh green thread.
+    /// Takes in a fresh green thread. Never inlined into a green thread that may move: the queues of crossbeam use thread-locals.
+    #[inline(never)]
     pub(crate) fn spawn(&'static self, fresh: Runnable) {
         match worker::current() {
             Some(worker) if worker.belongs_to(self) => match worker.lighter() {
@@ -441,15 +451,25 @@ impl Shared {
         }
     }
 
-    /// Wakes a sleeping worker to look for fresh green threads, unless one is looking already.
+    /// Takes in a migratable green thread that was woken from outside of the workers.
+    pub(super) fn inject_woken(&'static self, woken: Runnable) {
+        // It may run and end at once, and with it the runtime.
+        self.retain();
+        self.injector.push(woken);
+        self.wake_searcher();
+        // SAFETY: the use from above.
+        unsafe { self.release() };
+    }
+
+    /// Wakes a sleeping worker to look for green threads to steal, unless one is looking already.
     fn wake_searcher(&self) {
         if let Some(index) = self.idle.assign_searcher() {
             self.workers[index].reactor.notify();
         }
     }
 
-    /// Steals a fresh green thread for worker `thief`: from outside first, then from the other workers.
-    fn steal(&self, thief: usize, queue: &FreshQueue) -> Option<Runnable> {
+    /// Steals a green thread for worker `thief`: from outside first, then from the other workers.
+    fn steal(&self, thief: usize, queue: &MovableQueue) -> Option<Runnable> {
         let count = self.workers.len();
         let from_injector = || self.injector.steal_batch_and_pop(queue);
         let from_others = (1..count).map(|offset| &self.workers[(thief + offset) % count].stealer);
@@ -465,15 +485,17 @@ impl Shared {
         })
     }
 
-    /// Moves fresh green threads that came from outside to `queue`, some at a time; returns whether there were any.
-    fn take_injected(&self, queue: &FreshQueue) -> bool {
-        !self.injector.is_empty() && retrying(|| self.injector.steal_batch(queue)).is_some()
+    /// Moves green threads that came from outside to `queue`, some at a time.
+    fn take_injected(&self, queue: &MovableQueue) {
+        if !self.injector.is_empty() {
+            retrying(|| self.injector.steal_batch(queue));
+        }
     }
 
-    /// Returns whether there may be a fresh green thread anywhere.
-    fn has_fresh(&self) -> bool {
-        let has_fresh = |it: &Remote| !it.stealer.is_empty() || !it.newest.is_empty();
-        !self.injector.is_empty() || self.workers.iter().any(|remote| has_fresh(remote))
+    /// Returns whether there may be a green thread anywhere that any worker may take.
+    fn has_movable(&self) -> bool {
+        let has_any = |it: &Remote| !it.stealer.is_empty() || !it.newest.is_empty();
+        !self.injector.is_empty() || self.workers.iter().any(|remote| has_any(remote))
     }
 }
 

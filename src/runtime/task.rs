@@ -9,13 +9,13 @@
 //! | field | who may touch it |
 //! | --- | --- |
 //! | `remote`, `end`, `interrupts`, `extras` (see there) | anybody |
-//! | `next` | the holder of the `Runnable`, while a fresh one is in an inbox; who has set [`WOKEN`], while the wake-up is in an inbox |
-//! | `state`, `coroutine`, `yielder`, `local`, `links` | the holder of the `Runnable`; once started, on the home worker's OS thread only |
+//! | `next` | the holder of the `Runnable`, while that is in an inbox; who has set [`WOKEN`], while the wake-up is in an inbox |
+//! | `state`, `coroutine`, `yielder`, `local`, `links` | the holder of the `Runnable`; once started, on the home worker's OS thread only; of a [migratable](super::migratable) one, which has no home, the holder of the `Runnable`, and `links` under a lock |
 //! | `joiner` | the owner of the `JoinHandle`, until it has announced it; from then on whoever takes the announcement away |
 //!
 //! # States
 //!
-//! What happens on the home worker needs no atomics, as only its OS thread is concerned:
+//! What happens on the home worker needs no atomics, as only its OS thread is concerned (`migratable.rs` tells of those without a home):
 //!
 //! | state | meaning | leaves to |
 //! | --- | --- | --- |
@@ -56,6 +56,7 @@ use super::Shared;
 use super::cell::{TaskRef, Vtable};
 use super::extras::Extras;
 use super::interrupt::{CANCEL, Cancelled, Local};
+use super::migratable::MIGRATABLE;
 use super::park::{self, Waiter};
 use super::started::Links;
 use super::worker::{self, Worker};
@@ -75,11 +76,19 @@ enum State {
 }
 
 /// Bit of `Task::remote`: a wake-up from another OS thread is on its way. Above it is the home's number plus one, or 0.
-const WOKEN: u32 = 1;
+pub(super) const WOKEN: u32 = 1;
 
-/// The home that `remote` tells.
-fn home_in(remote: u32) -> Option<usize> {
+/// Bit of `Task::remote`, of a migratable one: it is parked, with no home, or bound to the one that is told. See `migratable.rs`.
+pub(super) const PARKED: u32 = 1 << 31;
+
+/// The home that `remote` tells; a number that no worker has, if it is `PARKED`.
+pub(super) fn home_in(remote: u32) -> Option<usize> {
     (remote >> 1).checked_sub(1).map(|home| home as usize)
+}
+
+/// What `remote` is for one that has `worker` for its home.
+pub(super) fn home(worker: &Worker) -> u32 {
+    (worker.index() as u32 + 1) << 1
 }
 
 const RUNNING: u8 = 0;
@@ -93,6 +102,12 @@ pub(crate) enum Suspension {
     Yield,
     /// It waits for a wake-up.
     Park,
+    /// It is migratable, and wants to go on, anywhere, when others had their turn.
+    YieldAnywhere,
+    /// It is migratable, and waits for a wake-up; then it goes on anywhere.
+    ParkAnywhere,
+    /// It is migratable, and waits for a wake-up; then it goes on on the same worker.
+    ParkHere,
 }
 
 type TaskCoroutine = Coroutine<(), Suspension, ()>;
@@ -101,13 +116,14 @@ type TaskCoroutine = Coroutine<(), Suspension, ()>;
 pub(crate) struct Task {
     pub(super) references: AtomicUsize,
     pub(super) vtable: &'static Vtable,
+    /// Not used by a migratable one but while it parks in place.
     state: Cell<State>,
     end: AtomicU8,
-    /// Wishes of others that it stop: see `interrupt.rs`.
+    /// Wishes of others that it stop (`interrupt.rs`), and whether it is migratable.
     pub(super) interrupts: AtomicU8,
     /// The token of `thread::park`, which is apart from `state` so that no wait inside of the library eats it.
     pub(crate) token: AtomicBool,
-    remote: AtomicU32,
+    pub(super) remote: AtomicU32,
     /// Link of the inbox that the task is in.
     pub(super) next: AtomicPtr<Task>,
     /// May be gone once the task has ended.
@@ -125,8 +141,9 @@ pub(crate) struct Task {
 }
 
 // SAFETY: the fields that are not Sync are touched as the module's documentation says: by the holder of the `Runnable`, of which there is
-// one; after the first run on the home worker's OS thread only, as a `Runnable` is only ever run there (`Runnable::schedule`); and
-// `joiner` by who has taken its announcement away. All else is Sync.
+// one; after the first run on the home worker's OS thread only, as a `Runnable` is only ever queued there, unless it is that of a migratable
+// task, whose spawner has promised that its frames may move (`Builder::migratable`); and `joiner` by who has taken its announcement away. All
+// else is Sync.
 unsafe impl Sync for Task {}
 // SAFETY: as for Sync; dropping a task on any thread leaks its coroutine.
 unsafe impl Send for Task {}
@@ -136,6 +153,8 @@ pub(crate) struct Settings {
     pub(crate) extras: Extras,
     /// From `stack::rounded_size`.
     pub(crate) stack_size: usize,
+    /// It goes on on any worker of its runtime, which has several.
+    pub(crate) migratable: bool,
 }
 
 impl Task {
@@ -174,7 +193,7 @@ impl Task {
             vtable,
             state: Cell::new(State::Awake),
             end: AtomicU8::new(RUNNING),
-            interrupts: AtomicU8::new(0),
+            interrupts: AtomicU8::new(u8::from(settings.migratable) * MIGRATABLE),
             token: AtomicBool::new(false),
             remote: AtomicU32::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
@@ -245,7 +264,10 @@ impl Task {
         if before & WOKEN != 0 {
             return;
         }
-        if let Some(home) = home_in(before) {
+        if before & PARKED != 0 {
+            // SAFETY: this has set the bit.
+            unsafe { self.queue_woken(before) };
+        } else if let Some(home) = home_in(before) {
             // It has not ended, nor will its home before the message has arrived; then it may, at once.
             // SAFETY: so its runtime is there.
             let remote = &unsafe { self.shared() }.workers[home];
@@ -267,12 +289,22 @@ impl Task {
         self.wake_here(home);
     }
 
-    /// Returns whether it has never run, and so has no home.
+    /// Has `worker` be its home; returns whether it was woken while it had none.
+    pub(super) fn settle(&self, worker: &Worker) -> bool {
+        self.remote.swap(home(worker), Ordering::AcqRel) & WOKEN != 0
+    }
+
+    /// Returns whether it has never run, of one that is in an inbox: it has no home.
     pub(super) fn is_fresh(&self) -> bool {
         home_in(self.remote.load(Ordering::Relaxed)).is_none()
     }
 
-    /// Takes a pending wake-up, if there is one. For the running task itself.
+    /// Has a wake-up pending, of one that has just got a home.
+    pub(super) fn note_woken(&self) {
+        self.state.set(State::Notified);
+    }
+
+    /// Takes a pending wake-up, if there is one. For the running task itself, with a home.
     #[inline(always)]
     pub(super) fn take_notification(&self) -> bool {
         let notified = self.state.get() == State::Notified;
@@ -451,7 +483,7 @@ pub(super) enum After {
 }
 
 impl Runnable {
-    /// The right to run a fresh green thread, from an inbox.
+    /// The right to run a green thread, from an inbox that is not told of a wake-up by it.
     pub(super) fn placed(task: TaskRef) -> Runnable {
         Runnable { task }
     }
@@ -482,6 +514,14 @@ impl Runnable {
         }
     }
 
+    pub(super) fn is_migratable(&self) -> bool {
+        self.task.is_migratable()
+    }
+
+    pub(super) fn task(&self) -> &Task {
+        &self.task
+    }
+
     #[inline(always)]
     fn coroutine(&self) -> &Option<ManuallyDrop<TaskCoroutine>> {
         // SAFETY: there is one `Runnable` for a task; it is borrowed, so the mutable reference below does not exist.
@@ -508,6 +548,10 @@ impl Runnable {
         match result {
             CoroutineResult::Yield(Suspension::Yield) => After::Again(self),
             CoroutineResult::Yield(Suspension::Park) => self.park(),
+            CoroutineResult::Yield(other) => {
+                self.suspend_migratable(other, worker);
+                After::Gone
+            }
             CoroutineResult::Return(()) => {
                 self.finish(worker);
                 After::Gone
@@ -515,11 +559,12 @@ impl Runnable {
         }
     }
 
-    /// Gives it a stack and a home; false if it has ended instead.
+    /// Gives it a stack and, unless it is migratable, a home; false if it has ended instead.
     fn start(&mut self, worker: &Worker) -> bool {
         let task = &self.task;
         // SAFETY: it has not ended.
-        if unsafe { task.shared() }.is_closing() {
+        let shared = unsafe { task.shared() };
+        if shared.is_closing() {
             task.interrupts.fetch_or(CANCEL, Ordering::Relaxed);
         }
         let stack = if task.is_cancelled() {
@@ -536,9 +581,13 @@ impl Runnable {
                 return false;
             }
         };
-        let home = (worker.index() as u32 + 1) << 1;
-        if task.remote.swap(home, Ordering::AcqRel) & WOKEN != 0 {
-            task.state.set(State::Notified);
+        if task.is_migratable() {
+            shared.migratables.add(task, shared);
+        } else {
+            if task.settle(worker) {
+                task.note_woken();
+            }
+            worker.note_started(task);
         }
         let pointer = task.as_ptr();
         let body = move |yielder: &Yielder<(), Suspension>, ()| {
@@ -550,12 +599,14 @@ impl Runnable {
         };
         let coroutine = ManuallyDrop::new(Coroutine::with_stack(stack, body));
         *self.coroutine_mut() = Some(coroutine);
-        worker.note_started(&self.task);
         true
     }
 
-    /// Ends a green thread that has not begun, in a runtime that has ended.
+    /// Ends a green thread that has not begun, in a runtime that has ended. A migratable one that has begun is left behind.
     pub(super) fn refuse_cancelled(self) {
+        if !self.is_fresh() {
+            return self.leave_behind();
+        }
         self.task.interrupts.fetch_or(CANCEL, Ordering::Relaxed);
         // SAFETY: this is the first run, and this the `Runnable`.
         unsafe { self.task.run_body(Err(io::ErrorKind::Interrupted.into())) };
@@ -584,7 +635,11 @@ impl Runnable {
         }
         self.task.state.set(State::Ended);
         let before = self.task.remote.fetch_or(WOKEN, Ordering::AcqRel);
-        if before & WOKEN == 0 {
+        if self.task.is_migratable() {
+            // No message is under way to one without a home.
+            let shared = worker.shared();
+            shared.migratables.remove(&self.task, shared);
+        } else if before & WOKEN == 0 {
             worker.note_finished(&self.task);
         }
     }

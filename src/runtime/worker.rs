@@ -2,7 +2,7 @@
 //!
 //! # What runs next
 //!
-//! Started green threads belong to the worker and wait in `local`, a plain queue. Fresh ones wait in `fresh`, from which idle
+//! Started green threads belong to the worker and wait in `local`, a plain queue. Fresh and migratable ones wait in `movable`, from which idle
 //! workers steal. The worker takes from the two in turn, each in order of arrival, so neither starves the other. The first one that
 //! the running one wakes goes before them, and the last one that it spawns, but not more than [`IN_A_ROW`] times in a row. Whatever
 //! wakes up elsewhere for this worker comes through its inbox, which is emptied before each choice. Every
@@ -25,11 +25,13 @@ use std::time::{Duration, Instant};
 use super::cell::TaskRef;
 use super::chaos;
 use super::interrupt::{self, Interrupt, TIMEOUT};
+use super::migratable;
 use super::started::Started;
 use super::task::{After, Runnable, Suspension, Task};
 use super::timer::{Timer, Timers};
 use super::trace;
-use super::{ABANDONING, FreshQueue, Leftover, OPEN, Remote, Shared};
+use super::{ABANDONING, CLOSING, Leftover, MovableQueue, OPEN, Remote, Shared};
+use crate::arch::words::WORKER;
 use crate::reactor::{Events, Reactor, sys};
 use crate::report;
 use crate::stack::overflow::{self, Line};
@@ -81,7 +83,8 @@ pub(crate) struct Worker {
     shared: &'static Shared,
     /// What others see of it.
     remote: &'static Remote,
-    fresh: FreshQueue,
+    /// Those that may run on any worker: fresh ones, and migratable ones.
+    movable: MovableQueue,
     local: RefCell<VecDeque<Runnable>>,
     /// One that the running green thread has woken, which comes next.
     woken: Cell<Option<Runnable>>,
@@ -114,19 +117,16 @@ pub(crate) struct Worker {
     asked: RefCell<Option<Vec<usize>>>,
 }
 
-thread_local! {
-    static WORKER: Cell<Option<&'static Worker>> = const { Cell::new(None) };
-}
-
-/// The calling OS thread's worker, if it is one.
+/// The calling OS thread's worker, if it is one. For a migratable green thread only until it next suspends.
 #[inline(always)]
 pub(crate) fn current() -> Option<&'static Worker> {
-    WORKER.try_with(Cell::get).ok().flatten()
+    // SAFETY: null, or set by `Worker::run_here` of a worker that is there until it is reset.
+    unsafe { (WORKER.get() as *const Worker).as_ref() }
 }
 
 /// Has the calling OS thread be none's worker: it is the only one of a fork.
 pub(super) fn forget() {
-    let _ = WORKER.try_with(|worker| worker.set(None));
+    WORKER.set(0);
 }
 
 /// The green thread that calls, with its worker. The reference to the task is good in the frames of that green thread, which
@@ -149,17 +149,6 @@ pub(crate) fn spend() {
             left => worker.tries.set(left - 1),
         }
     }
-}
-
-/// What is to strike `task`, which is about to wait.
-#[inline(always)]
-fn interruptible(task: &Task) -> Result<(), Interrupt> {
-    if task.interrupts.load(Ordering::Relaxed) != 0 {
-        if let Some(interrupt) = interrupt::due(task) {
-            return Err(interrupt);
-        }
-    }
-    Ok(())
 }
 
 /// A new handle of the green thread that calls.
@@ -192,12 +181,16 @@ impl Drop for AbortIfPanic {
 
 impl Worker {
     /// Makes a worker for the calling OS thread.
-    pub(super) fn new(shared: &'static Shared, index: usize, fresh: FreshQueue) -> &'static Worker {
+    pub(super) fn new(
+        shared: &'static Shared,
+        index: usize,
+        movable: MovableQueue,
+    ) -> &'static Worker {
         Box::leak(Box::new(Worker {
             index,
             shared,
             remote: &shared.workers[index],
-            fresh,
+            movable,
             local: RefCell::new(VecDeque::new()),
             woken: Cell::new(None),
             in_a_row: Cell::new(0),
@@ -220,10 +213,10 @@ impl Worker {
     }
 
     /// Runs green threads until the runtime ends: the main function of a worker's OS thread.
-    pub(super) fn run(shared: &'static Shared, index: usize, fresh: FreshQueue) {
+    pub(super) fn run(shared: &'static Shared, index: usize, movable: MovableQueue) {
         // A hook may panic, too.
         let guard = AbortIfPanic;
-        let worker = Worker::new(shared, index, fresh);
+        let worker = Worker::new(shared, index, movable);
         worker.remote().thread.begin();
         if let Some(hook) = &shared.on_thread_start {
             hook();
@@ -236,7 +229,8 @@ impl Worker {
         worker.refuse_fresh();
         mem::forget(guard);
         worker.remote().thread.end();
-        let clean = worker.is_unused();
+        // A migratable one that is left may have been here, and be in a call that got a reference.
+        let clean = worker.is_unused() && shared.migratables.is_empty();
         let left = worker.leftovers();
         let left_behind = !left.is_empty();
         if clean {
@@ -254,15 +248,18 @@ impl Worker {
         }
     }
 
-    /// Ends those here that have not begun, when the time is over: who joins them must not wait for ever.
+    /// Ends those here that have not begun, when the time is over: who joins them must not wait for ever. Those that have begun are left behind.
     fn refuse_fresh(&self) {
         self.accept_inbox();
         let local = self.local.take();
         let (fresh, started): (Vec<_>, Vec<_>) = local.into_iter().partition(Runnable::is_fresh);
+        let (migratable, started): (Vec<_>, Vec<_>) =
+            started.into_iter().partition(Runnable::is_migratable);
         self.local.borrow_mut().extend(started);
-        let queued = iter::from_fn(|| self.fresh.pop().or_else(|| self.remote.newest.take()));
+        let queued = iter::from_fn(|| self.movable.pop().or_else(|| self.remote.newest.take()));
         fresh
             .into_iter()
+            .chain(migratable)
             .chain(queued)
             .for_each(Runnable::refuse_cancelled);
     }
@@ -278,7 +275,7 @@ impl Worker {
     /// Runs green threads on the calling OS thread until `done`, or until the runtime has ended and there are none.
     pub(super) fn run_here(&'static self, mut done: impl FnMut() -> bool) {
         /// This OS thread's worker is this one, for a while.
-        struct Here(Option<&'static Worker>);
+        struct Here(usize);
         impl Drop for Here {
             fn drop(&mut self) {
                 WORKER.set(self.0);
@@ -286,7 +283,8 @@ impl Worker {
         }
         overflow::protect_thread();
         let guard = AbortIfPanic;
-        let _here = Here(WORKER.replace(Some(self)));
+        let _here = Here(WORKER.get());
+        WORKER.set(ptr::from_ref(self) as usize);
         while !done() {
             if let Some(runnable) = self.next() {
                 self.take_turn(runnable);
@@ -322,8 +320,10 @@ impl Worker {
 
     /// Does what a new phase of the runtime asks for.
     fn enter_phase(&self, phase: u8) {
-        if self.phase.replace(phase) == OPEN && phase != OPEN {
+        // Later than that nobody would run what is cancelled.
+        if self.phase.replace(phase) == OPEN && phase == CLOSING {
             self.started.iter().for_each(Task::cancel);
+            self.shared.migratables.cancel_all();
         }
     }
 
@@ -341,7 +341,8 @@ impl Worker {
             && self.local.borrow().is_empty()
             && !self.has_woken()
             && self.remote().inbox.is_empty()
-            && !self.shared.has_fresh()
+            && self.shared.migratables.is_empty()
+            && !self.shared.has_movable()
     }
 
     /// The green threads that have started here and have not ended.
@@ -405,9 +406,9 @@ impl Worker {
         let fresh_first = self.fresh_first.replace(!self.fresh_first.get());
         let started = || self.pop_local();
         let own = if fresh_first {
-            self.fresh.pop().or_else(started)
+            self.movable.pop().or_else(started)
         } else {
-            started().or_else(|| self.fresh.pop())
+            started().or_else(|| self.movable.pop())
         };
         // Those that had to wait for the others to have their turn.
         let own = own.or_else(|| self.woken.take());
@@ -472,9 +473,9 @@ impl Worker {
     }
 
     fn steal(&self) -> Option<Runnable> {
-        let stolen = self.shared.steal(self.index, &self.fresh);
+        let stolen = self.shared.steal(self.index, &self.movable);
         // More than one: nobody could see the others on their way here.
-        if stolen.is_some() && !self.fresh.is_empty() {
+        if stolen.is_some() && !self.movable.is_empty() {
             self.shared.wake_searcher();
         }
         stolen
@@ -482,22 +483,26 @@ impl Worker {
 
     #[inline(always)]
     fn accept_inbox(&self) {
-        self.remote().inbox.take(|task| {
+        let found = self.remote().inbox.take(|task| {
             if task.is_fresh() {
                 self.accept_fresh(Runnable::placed(task));
+            } else if task.is_bound_here() {
+                self.push_local(Runnable::placed(task));
             } else {
                 task.receive_wake(self);
             }
         });
+        if found {
+            self.announce();
+        }
     }
 
     /// Queues a fresh green thread that another worker has placed here.
     #[cold]
     fn accept_fresh(&self, fresh: Runnable) {
         self.remote().placed.fetch_sub(1, Ordering::Relaxed);
+        // On its way nobody could see it (README, "Search", step 6): `accept_inbox` announces it.
         self.push_fresh(fresh);
-        // On its way nobody could see it (README, "Search", step 6).
-        self.shared.wake_searcher();
     }
 
     #[inline(always)]
@@ -536,10 +541,9 @@ impl Worker {
         self.remote().reactor.poll(&mut self.events.borrow_mut());
         self.fire_timers();
         self.enter_phase(self.shared.phase());
-        if self.shared.take_injected(&self.fresh) {
-            // As after stealing: for a moment they were in no queue.
-            self.shared.wake_searcher();
-        }
+        self.shared.take_injected(&self.movable);
+        // As after stealing: for a moment they were in no queue.
+        self.announce();
     }
 
     /// Sleeps until something happens, then searches if it was woken for that.
@@ -549,9 +553,11 @@ impl Worker {
             || {
                 // Not before `asleep` is set: then the notification of who is assigned finds it so.
                 idle.enter(self.index);
-                self.shared.has_fresh()
+                self.shared.has_movable()
                     || !self.remote().inbox.is_empty()
                     || self.shared.phase() != self.phase.get()
+                    // The last migratable one has ended elsewhere.
+                    || self.has_ended()
                     // What a new phase has cancelled.
                     || !self.local.borrow().is_empty()
             },
@@ -563,10 +569,10 @@ impl Worker {
         if !idle.leave(self.index) {
             return None;
         }
-        let found = self.shared.steal(self.index, &self.fresh);
+        let found = self.shared.steal(self.index, &self.movable);
         idle.end_search();
         // Also what came during the search, which made nobody search.
-        if self.shared.has_fresh() {
+        if self.shared.has_movable() {
             self.shared.wake_searcher();
         }
         found
@@ -619,7 +625,7 @@ impl Worker {
         if count == 1 || self.shared.is_closing() {
             return None;
         }
-        let own = self.started.len() + self.fresh.len();
+        let own = self.started.len() + self.movable.len();
         if own < UNBALANCED && !chaos::once_in(4) {
             return None;
         }
@@ -632,7 +638,37 @@ impl Worker {
 
     /// Queues a fresh green thread.
     pub(super) fn push_fresh(&self, fresh: Runnable) {
-        self.fresh.push(fresh);
+        self.movable.push(fresh);
+    }
+
+    /// Queues a migratable one that has let others run. If it is the next one here anyway, no other worker is woken to steal it.
+    pub(super) fn push_migratable(&self, yielded: Runnable) {
+        let is_next = self.local.borrow().is_empty()
+            && self.movable.is_empty()
+            && !self.has_woken()
+            && self.remote.newest.is_empty();
+        self.movable.push(yielded);
+        // What may still come before it are those that others have woken, or that `look_around` finds: see `announce`.
+        if !is_next || chaos::once_in(2) {
+            self.shared.wake_searcher();
+        }
+    }
+
+    /// Tells others of what they may steal here, as something else may come before it.
+    fn announce(&self) {
+        if !self.movable.is_empty() {
+            self.shared.wake_searcher();
+        }
+    }
+
+    /// Queues a migratable one that was woken, for any worker. It comes next here if the running green thread has woken it.
+    pub(super) fn push_woken_migratable(&self, woken: Runnable) {
+        if self.current.get().is_null() {
+            self.movable.push(woken);
+        } else {
+            self.push_newest(woken);
+        }
+        self.shared.wake_searcher();
     }
 
     /// Queues one that the running green thread has spawned: it comes next, so that those which spawn and join go down into the depth and do not
@@ -673,7 +709,14 @@ impl Worker {
     /// Parks `task`, which is the green thread that calls.
     #[inline(always)]
     pub(crate) fn park(&self, task: &Task) -> Result<(), Interrupt> {
-        interruptible(task)?;
+        if task.interrupts.load(Ordering::Relaxed) != 0 {
+            if task.is_migratable() {
+                return migratable::park(self, task, Suspension::ParkAnywhere);
+            }
+            if let Some(interrupt) = interrupt::due(task) {
+                return Err(interrupt);
+            }
+        }
         if task.take_notification() {
             return Ok(());
         }
@@ -715,7 +758,12 @@ impl Worker {
         // Without a count: from here to the end of this function nothing can happen but that the green thread as a whole waits.
         let timer = pin!(Timer::new(&self.timers, NonNull::from(task)));
         timer.as_ref().arm(deadline);
-        self.park(task)
+        if task.is_migratable() {
+            // The timer is this worker's.
+            migratable::park(self, task, Suspension::ParkHere)
+        } else {
+            self.park(task)
+        }
     }
 
     /// Runs `f` with a timer that wakes the green thread that calls at `deadline`, if `f` takes so long.
@@ -733,22 +781,11 @@ impl Worker {
     /// other green thread of this worker for a panicking one. Sockets, timers and other OS threads can wake it; a green
     /// thread of the same worker cannot.
     #[cold]
-    fn park_in_place(&self, task: &Task) {
+    pub(super) fn park_in_place(&self, task: &Task) {
         let since = Instant::now();
         let mut silent = true;
         while !task.take_notification() {
-            self.remote().reactor.sleep(
-                || !self.remote().inbox.is_empty(),
-                || {
-                    let next = self.timers.until_next(Instant::now());
-                    let report = silent.then_some(LONG_IN_PLACE);
-                    next.into_iter().chain(report).min()
-                },
-                &mut self.events.borrow_mut(),
-            );
-            self.shared.monitor.note_awake();
-            self.accept_inbox();
-            self.fire_timers();
+            self.look_in_place(silent.then_some(LONG_IN_PLACE));
             if silent && since.elapsed() >= LONG_IN_PLACE {
                 silent = false;
                 let (name, worker) = (task.name().unwrap_or("<unnamed>"), self.index);
@@ -757,6 +794,22 @@ impl Worker {
                 ));
             }
         }
+    }
+
+    /// Waits until something has come for this worker, without running anybody; for `longest` at most.
+    #[cold]
+    pub(super) fn look_in_place(&self, longest: Option<Duration>) {
+        self.remote().reactor.sleep(
+            || !self.remote().inbox.is_empty(),
+            || {
+                let next = self.timers.until_next(Instant::now());
+                next.into_iter().chain(longest).min()
+            },
+            &mut self.events.borrow_mut(),
+        );
+        self.shared.monitor.note_awake();
+        self.accept_inbox();
+        self.fire_timers();
     }
 
     /// Yields if the turn has lasted long.
@@ -786,7 +839,14 @@ impl Worker {
     /// Lets the other green threads of this worker run before `task`, which is the one that calls.
     #[inline(always)]
     pub(crate) fn yield_now(&self, task: &Task) {
-        interruptible(task).unwrap_or_else(|interrupt| interrupt.strike());
+        if task.interrupts.load(Ordering::Relaxed) != 0 {
+            if task.is_migratable() {
+                return migratable::yield_now(task);
+            }
+            if let Some(interrupt) = interrupt::due(task) {
+                interrupt.strike();
+            }
+        }
         // While it unwinds others may not run: see `park_in_place`.
         if !thread::panicking() {
             // SAFETY: `task` is the green thread that calls.

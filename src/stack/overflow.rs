@@ -16,6 +16,7 @@ use std::sync::{Once, OnceLock};
 use memmap2::MmapMut;
 
 use super::{page_size, slab};
+use crate::arch::words::PROTECTED;
 
 /// Tells whose stack it is that has these addresses, by adding to the line; false if it is nobody's it knows.
 pub(crate) type Describe = fn(stack: &Range<usize>, line: &mut Line) -> bool;
@@ -38,15 +39,14 @@ pub(crate) fn set_describe(describe: Describe) {
 /// alternate stack on this thread if it has none.
 #[inline]
 pub(crate) fn protect_thread() {
-    thread_local! {
-        static PROTECTED: Cell<bool> = const { Cell::new(false) };
-    }
-    if !PROTECTED.replace(true) {
+    if PROTECTED.get() == 0 {
+        PROTECTED.set(1);
         protect_new_thread();
     }
 }
 
 /// Returns whether the destructors of this OS thread's locals have got to corde's: others may be gone already.
+#[inline(never)]
 pub(crate) fn thread_is_ending() -> bool {
     ENDING.get()
 }
@@ -68,6 +68,7 @@ impl Drop for Thread {
 }
 
 #[cold]
+#[inline(never)]
 fn protect_new_thread() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {

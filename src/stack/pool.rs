@@ -86,6 +86,7 @@ struct Cache {
 }
 
 thread_local! {
+    /// Touched by functions that are never inlined alone: see `arch::words`.
     static CACHE: RefCell<Cache> = const { RefCell::new(Cache { classes: Vec::new() }) };
 }
 
@@ -135,6 +136,7 @@ impl Drop for Cache {
 }
 
 /// Takes a guarded slot.
+#[inline(never)]
 pub(super) fn acquire(shape: Shape) -> io::Result<Slot> {
     // While the thread's locals are being destroyed there is no cache.
     let cached = CACHE.try_with(|cache| cache.borrow_mut().take(shape));
@@ -164,6 +166,7 @@ pub(super) fn acquire(shape: Shape) -> io::Result<Slot> {
 }
 
 /// Gives a slot back that came from [`acquire`].
+#[inline(never)]
 pub(super) fn release(slot: Slot) {
     let not_kept = CACHE.try_with(|cache| cache.borrow_mut().put(slot));
     if let Some(slot) = not_kept.unwrap_or(Some(slot)) {
@@ -212,6 +215,7 @@ fn share(shape: Shape, slots: impl IntoIterator<Item = Slot>) {
 /// assert_eq!(stats().warm, 0);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[inline(never)]
 pub fn trim() {
     // While the thread's locals are being destroyed there is no cache.
     let own = CACHE.try_with(|cache| std::mem::take(&mut cache.borrow_mut().classes));

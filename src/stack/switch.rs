@@ -7,6 +7,7 @@ use std::thread;
 
 use super::{DefaultStack, MIN_SIZE, Stack, overflow, slab};
 use crate::arch::fiber::Fiber;
+use crate::arch::words::{KNOWN_BOTTOM, KNOWN_END};
 use crate::arch::{self, Ending, Root, STACK_ALIGN, Word};
 
 /// Size in bytes of the stacks that [`ensure`] takes, unless more is asked for: 1 MiB.
@@ -148,7 +149,7 @@ fn on_another_stack<F: FnOnce() -> T, T>(bytes: usize, f: F) -> T {
 #[inline]
 pub fn remaining() -> Option<usize> {
     let here = arch::stack_pointer();
-    let (bottom, end) = KNOWN.get();
+    let (bottom, end) = (KNOWN_BOTTOM.get(), KNOWN_END.get());
     if (bottom..end).contains(&here) {
         return Some(here - bottom);
     }
@@ -157,6 +158,7 @@ pub fn remaining() -> Option<usize> {
 
 /// Returns whether the caller runs on its OS thread's own stack; true where that is not known.
 #[cfg(feature = "runtime")]
+#[inline(never)]
 pub(crate) fn on_thread_stack() -> bool {
     let here = arch::stack_pointer();
     let bounds = THREAD.get().or_else(thread_bounds);
@@ -164,9 +166,6 @@ pub(crate) fn on_thread_stack() -> bool {
 }
 
 thread_local! {
-    /// The bounds of the stack that was asked for last, so that a recursion does not look them up at each level.
-    static KNOWN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
-
     /// The bounds of the OS thread's own stack, which the system is slow to tell.
     static THREAD: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
 }
@@ -183,7 +182,9 @@ fn look_up(here: usize) -> Option<usize> {
     if !(bottom..end).contains(&here) {
         return None;
     }
-    KNOWN.set((bottom, end));
+    // So that a recursion does not look them up at each level.
+    KNOWN_BOTTOM.set(bottom);
+    KNOWN_END.set(end);
     Some(here - bottom)
 }
 

@@ -27,6 +27,7 @@ use crate::stack;
 pub struct Builder {
     name: Option<Box<str>>,
     stack_size: Option<usize>,
+    migratable: bool,
 }
 
 impl Builder {
@@ -48,6 +49,59 @@ impl Builder {
     /// Sets the size of the stack in bytes, which is rounded up to whole pages and to [`stack::MIN_SIZE`].
     pub fn stack_size(mut self, size: usize) -> Builder {
         self.stack_size = Some(size);
+        self
+    }
+
+    /// Sets whether the green thread may move to another worker of its runtime whenever it is suspended. If it is not set, it stays on the one
+    /// that it begins on.
+    ///
+    /// For few green threads with much to do each: those that compute, and yield in between, or whose work grows after they have begun. An idle
+    /// worker takes one that yields or is woken over from a busy one. The price is that each of its yields, parks and wake-ups is atomic
+    /// (some tens of nanoseconds more) and may wake another worker (microseconds). Others are not concerned.
+    ///
+    /// It stays on its worker for a time
+    ///
+    /// * in a wait with a deadline: [`sleep`](super::sleep), [`park_timeout`](super::park_timeout). It goes on where it began to wait;
+    /// * inside of a [`timeout`](crate::time::timeout), [`try_scope`](super::try_scope), [`run_until_cancelled`](super::CancelToken::run_until_cancelled)
+    ///   or [`without_cancel`](super::without_cancel), and in [`blocking`](super::blocking);
+    /// * while it unwinds from a panic or a cancellation.
+    ///
+    /// A socket, too, is reported by the worker on which it was first waited for; whoever waits may be anywhere. In a runtime with one worker
+    /// all this changes nothing. It cannot spawn [local](super::spawn_local) green threads, and [`spawn_local`](Builder::spawn_local) takes no notice of this.
+    ///
+    /// # Safety
+    ///
+    /// The compiler and the libraries take for granted that a function stays on its OS thread. So at each suspension (whatever waits or yields in corde;
+    /// [`thread`](super) names them) the frames of the green thread hold nothing that belongs to an OS thread:
+    ///
+    /// * no value that is not `Send`, in its own frames, in those of coroutines that it has suspended, or among its [own values](crate::green_local):
+    ///   an `Rc` of which others have clones, a guard of [`std::sync::Mutex`]. (An `Rc` all of whose clones are there moves along, and does no harm.)
+    ///   Nor has it left a coroutine that has run in it to others of the worker;
+    /// * no borrow of a thread-local, and no scope of a library that keeps something in one ("the current context");
+    /// * no address of a thread-local that the compiler keeps. A function that uses one, and then suspends, and then uses it again may do that, and
+    ///   functions that are inlined count as one. Put such uses into functions with `#[inline(never)]` that do not suspend. It concerns the
+    ///   thread-locals of libraries, too, where they are inlined: `HashMap::new` of `std` takes its keys from one. corde's own functions
+    ///   may be used on both sides of a suspension.
+    /// * no foreign function that relies on its thread: errno read after a suspension, locks that their thread has to release.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::thread::{self, Builder};
+    ///
+    /// fn is_prime(number: u64) -> bool {
+    ///     (2..number).take_while(|divisor| divisor * divisor <= number).all(|divisor| number % divisor != 0)
+    /// }
+    ///
+    /// // SAFETY: numbers are all that it has in its frames when it yields.
+    /// let counting = unsafe { Builder::new().migratable(true) }.spawn(|| {
+    ///     (2..10_000).filter(|&number| { thread::yield_if_due(); is_prime(number) }).count()
+    /// })?;
+    /// assert_eq!(counting.join().unwrap(), 1229);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub unsafe fn migratable(mut self, migratable: bool) -> Builder {
+        self.migratable = migratable;
         self
     }
 
@@ -86,11 +140,11 @@ impl Builder {
     }
 
     /// Spawns a green thread that stays on the calling worker, so that neither `f` nor its result need be `Send`. The caller has to be
-    /// a green thread itself.
+    /// a green thread itself, and one that stays there, too.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] if the caller is no green thread; otherwise as [`spawn`](Builder::spawn).
+    /// [`io::ErrorKind::Unsupported`] if the caller is no green thread, or a [migratable](Builder::migratable) one; otherwise as [`spawn`](Builder::spawn).
     ///
     /// # Examples
     ///
@@ -111,11 +165,17 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let Some((worker, _)) = worker::current_green() else {
-            let message = "only a green thread can spawn a local one";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        let unsupported = |message| Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        let Some((worker, task)) = worker::current_green() else {
+            return unsupported("only a green thread can spawn a local one");
         };
-        let settings = self.settings(worker.shared())?;
+        if task.is_migratable() {
+            return unsupported("a migratable green thread cannot spawn a local one");
+        }
+        let settings = Settings {
+            migratable: false,
+            ..self.settings(worker.shared())?
+        };
         // SAFETY: everything is 'static. It runs on this worker, whose queue it gets into; its output is taken on this OS thread, as the
         // handle does not leave that, by `join` or when the handle is dropped; a task whose handle is gone drops its output itself.
         let (task, runnable) = unsafe { Task::fresh_here(worker.shared(), settings, f) };
@@ -166,6 +226,7 @@ impl Builder {
         Ok(Settings {
             extras: Extras::of_child(self.name),
             stack_size,
+            migratable: self.migratable && shared.workers.len() > 1,
         })
     }
 }

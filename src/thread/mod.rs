@@ -6,7 +6,8 @@
 //!   [`JoinHandle::join`], and in reads and writes of [`net`](crate::net). Nothing else suspends it; a long computation holds up
 //!   the green threads of the same worker.
 //! * The closure needs `Send`, as it may begin on any worker. Once begun, the green thread stays on its worker, so what it
-//!   holds on its stack need not be `Send`.
+//!   holds on its stack need not be `Send`. (Who can promise that it holds nothing that belongs to an OS thread may let it move:
+//!   [`Builder::migratable`].)
 //! * All functions work on plain OS threads as well: there they block, park or name the OS thread.
 //!
 //! # Structure

@@ -526,7 +526,8 @@ fn wait_once(cases: &[Case<'_>], claim: &Claim, deadline: Option<Instant>) -> En
     }
 }
 
-/// A number below `bound`, which is not 0.
+/// A number below `bound`, which is not 0. Never inlined: a green thread that has moved must not find the other thread's state.
+#[inline(never)]
 fn random_below(bound: usize) -> usize {
     thread_local! {
         static STATE: Cell<u64> = const { Cell::new(0) };
