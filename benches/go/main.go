@@ -1,4 +1,4 @@
-// The peer in Go: the rows of the scheduler, with a goroutine for a green thread.
+// The peer in Go: the rows of the scheduler and of what is built on it, with a goroutine for a green thread.
 //
 //	GOMAXPROCS=WORKERS peer ROW
 //
@@ -45,6 +45,17 @@ var rows = map[string]func() sampler{
 	"workers/token":          func() sampler { return perOperation(1, token) },
 	"workers/busy_neighbour": busyNeighbour,
 	"workers/idle":           idle,
+	"sync/channel_1":         func() sampler { return perOperation(1, channelPingPong(1)) },
+	"sync/channel_0":         func() sampler { return perOperation(1, channelPingPong(0)) },
+	"sync/channel_timeout":   func() sampler { return perOperation(1, channelTimeout) },
+	"sync/fan_in_4":          func() sampler { return fanIn(4) },
+	"sync/fan_in_64":         func() sampler { return fanIn(64) },
+	"sync/mpmc_4x4":          func() sampler { return mpmc(4) },
+	"sync/select_2":          func() sampler { return selectAmong(2, select2) },
+	"sync/select_8":          func() sampler { return selectAmong(8, select8) },
+	"sync/mutex":             func() sampler { return perOperation(1, mutex) },
+	"sync/mutex_64":          func() sampler { return mutexAmong(64, func() {}) },
+	"sync/mutex_64_yield":    func() sampler { return mutexAmong(64, runtime.Gosched) },
 }
 
 type sampler func() []float64
@@ -506,6 +517,228 @@ func idle() sampler {
 			float64((after.time - before.time).Microseconds()) / seconds,
 		}
 	}
+}
+
+// -- sync/ --
+
+// sum keeps what was received from being optimized away.
+var sum uint64
+
+func channelPingPong(capacity int) func(rounds int) time.Duration {
+	return func(rounds int) time.Duration {
+		ping, pong := make(chan uint64, capacity), make(chan uint64, capacity)
+		go func() {
+			for number := range ping {
+				pong <- number
+			}
+		}()
+		defer close(ping)
+		return timed(func() {
+			for number := range rounds {
+				ping <- uint64(number)
+				sum += <-pong
+			}
+		})
+	}
+}
+
+// channelTimeout has channels with room for the one message that there is: they never make a sender wait.
+func channelTimeout(rounds int) time.Duration {
+	ping, pong := make(chan uint64, 1), make(chan uint64, 1)
+	go func() {
+		timer := time.NewTimer(limit)
+		for {
+			number, received := receiveUntil(ping, timer)
+			if !received {
+				return
+			}
+			pong <- number
+		}
+	}()
+	defer close(ping)
+	timer := time.NewTimer(limit)
+	return timed(func() {
+		for number := range rounds {
+			ping <- uint64(number)
+			number, _ := receiveUntil(pong, timer)
+			sum += number
+		}
+	})
+}
+
+// receiveUntil tells whether there was a message before the time was over.
+func receiveUntil(channel <-chan uint64, timer *time.Timer) (uint64, bool) {
+	timer.Reset(limit)
+	select {
+	case number, open := <-channel:
+		return number, open
+	case <-timer.C:
+		return 0, false
+	}
+}
+
+// A group is goroutines that wait for the start.
+type group struct {
+	gate  chan struct{}
+	ended sync.WaitGroup
+}
+
+// form starts so many, which do then once they are let go, and returns when they all wait, or are about to.
+func form(count int, then func()) *group {
+	group := &group{gate: make(chan struct{})}
+	group.ended.Add(count)
+	var come sync.WaitGroup
+	come.Add(count)
+	for range count {
+		go func() {
+			come.Done()
+			<-group.gate
+			then()
+			group.ended.Done()
+		}()
+	}
+	come.Wait()
+	return group
+}
+
+func (g *group) start() { close(g.gate) }
+
+func produce(channel chan<- uint64, count int) {
+	for number := range count {
+		channel <- uint64(number)
+	}
+}
+
+func consume(channel <-chan uint64) uint64 {
+	sum := uint64(0)
+	for number := range channel {
+		sum += number
+	}
+	return sum
+}
+
+// fanIn closes the channel from a goroutine of its own, when the last producer has ended.
+func fanIn(producers int) sampler {
+	return perOperation(producers, func(count int) time.Duration {
+		channel := make(chan uint64, 128)
+		group := form(producers, func() { produce(channel, count) })
+		go func() {
+			group.ended.Wait()
+			close(channel)
+		}()
+		return timed(func() {
+			group.start()
+			sum += consume(channel)
+		})
+	})
+}
+
+func mpmc(side int) sampler {
+	return perOperation(side, func(count int) time.Duration {
+		channel := make(chan uint64, 128)
+		producers := form(side, func() { produce(channel, count) })
+		var total atomic.Uint64
+		consumers := form(side, func() { total.Add(consume(channel)) })
+		took := timed(func() {
+			producers.start()
+			consumers.start()
+			producers.ended.Wait()
+			close(channel)
+			consumers.ended.Wait()
+		})
+		sum += total.Load()
+		return took
+	})
+}
+
+// selectAmong fills the channels between so many selections, which does not count.
+func selectAmong(count int, selected func([]chan uint64) uint64) sampler {
+	const burst = 1024
+	return perOperation(burst, func(rounds int) time.Duration {
+		channels := make([]chan uint64, count)
+		for place := range channels {
+			channels[place] = make(chan uint64, burst)
+		}
+		var took time.Duration
+		for range rounds {
+			for _, channel := range channels {
+				for len(channel) < burst {
+					channel <- 1
+				}
+			}
+			took += timed(func() {
+				for range burst {
+					sum += selected(channels)
+				}
+			})
+		}
+		return took
+	})
+}
+
+func select2(from []chan uint64) uint64 {
+	select {
+	case number := <-from[0]:
+		return number
+	case number := <-from[1]:
+		return number
+	}
+}
+
+func select8(from []chan uint64) uint64 {
+	select {
+	case number := <-from[0]:
+		return number
+	case number := <-from[1]:
+		return number
+	case number := <-from[2]:
+		return number
+	case number := <-from[3]:
+		return number
+	case number := <-from[4]:
+		return number
+	case number := <-from[5]:
+		return number
+	case number := <-from[6]:
+		return number
+	case number := <-from[7]:
+		return number
+	}
+}
+
+// A counted is a number with a lock.
+type counted struct {
+	lock  sync.Mutex
+	count uint64
+}
+
+func mutex(rounds int) time.Duration {
+	counted := new(counted)
+	return timed(func() {
+		for range rounds {
+			counted.lock.Lock()
+			counted.count++
+			counted.lock.Unlock()
+		}
+	})
+}
+
+func mutexAmong(count int, inside func()) sampler {
+	return perOperation(count, func(rounds int) time.Duration {
+		counted := new(counted)
+		group := form(count, func() {
+			for range rounds {
+				counted.lock.Lock()
+				counted.count++
+				inside()
+				counted.lock.Unlock()
+			}
+		})
+		return timed(func() {
+			group.start()
+			group.ended.Wait()
+		})
+	})
 }
 
 // -- the system --

@@ -6,7 +6,7 @@
 //! | `harness.rs` | rows, peers in processes of their own, interleaved samples, medians |
 //! | `system.rs` | processor affinity, processor time, memory |
 //! | `peers.rs` | starting the runtimes of the peers |
-//! | `switch/` `spawn/` `time/` `workers/` `echo.rs` | what is measured, a folder or a file for a layer |
+//! | `switch/` `spawn/` `time/` `workers/` `sync/` `echo.rs` | what is measured, a folder or a file for a layer |
 //! | `../go/` | the peer in Go, a program of its own |
 //!
 //! Inside of those, a module for a peer, with the same functions in each.
@@ -21,6 +21,7 @@ mod harness;
 mod peers;
 mod spawn;
 mod switch;
+mod sync;
 mod system;
 mod time;
 mod workers;
@@ -33,7 +34,7 @@ use harness::Row;
 
 const USAGE: &str = "usage: corde-benches [--quick] [--list] [FILTER...]
 
-  --quick   fewer samples: all rows in five or six minutes, if the machine is idle
+  --quick   fewer samples: all rows in six or seven minutes, if the machine is idle
   --list    print the names of the rows
   FILTER    measure only the rows whose name contains one of these";
 
@@ -42,6 +43,7 @@ fn rows() -> Vec<Row> {
     rows.extend(spawn::rows());
     rows.extend(time::rows());
     rows.extend(workers::rows());
+    rows.extend(sync::rows());
     rows.extend(echo::rows());
     rows
 }
@@ -89,9 +91,14 @@ mod tests {
     #[test]
     fn the_peer_in_go_knows_its_rows() {
         const GO: &str = include_str!("../go/main.go");
-        let layers = [spawn::rows(), time::rows(), workers::rows()];
+        // Go has no channels without a bound.
+        const NOT_IN_GO: [&str; 1] = ["sync/channel_unbounded"];
+        let layers = [spawn::rows(), time::rows(), workers::rows(), sync::rows()];
         for row in layers.iter().flatten() {
             let name = row.name().trim_end_matches("_w2");
+            if NOT_IN_GO.contains(&name) {
+                continue;
+            }
             assert!(GO.contains(&format!("\"{name}\":")), "{name}");
         }
     }
