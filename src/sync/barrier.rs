@@ -101,6 +101,8 @@ impl Barrier {
     /// });
     /// ```
     pub fn wait(&self) -> BarrierWaitResult {
+        // It may be the leader time and again.
+        worker::spend();
         let mut meeting = self.meeting.lock();
         let number = meeting.number;
         meeting.arrived += 1;
@@ -123,8 +125,6 @@ impl Barrier {
                 .filter(|theirs| **theirs == number)?;
             meeting.waiting.grant_first(|_| {}).map(|(_, wake)| wake)
         });
-        // It may be the leader time and again.
-        worker::spend();
         BarrierWaitResult(true)
     }
 }

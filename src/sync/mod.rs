@@ -1,7 +1,37 @@
 //! What threads wait for each other with, with the names of [`std::sync`], and of crossbeam and Tokio where std has none.
 //!
-//! Everything works between green threads and OS threads in any mixture, takes part in [timeouts](crate::time::timeout) and
-//! [cancellation](crate::thread::JoinHandle::cancel), and wakes who has waited longest first.
+//! | you want | use | its names are |
+//! | --- | --- | --- |
+//! | to protect data | [`Mutex`], [`RwLock`] | std's |
+//! | to wait until data has changed | [`Condvar`]; [`watch`], [`Notify`] | std's; Tokio's |
+//! | to make a value once | [`Once`], [`OnceLock`], [`LazyLock`] | std's |
+//! | to send each message to one receiver | [`mpsc`]; [`mod@channel`] with [`select!`](crate::select) | std's; crossbeam's |
+//! | to send one message | [`oneshot`] | Tokio's |
+//! | to send each message to all receivers | [`broadcast`] | Tokio's |
+//! | to let so many in at once | [`Semaphore`] | Tokio's |
+//! | to meet, or to wait for all | [`Barrier`]; [`WaitGroup`] | std's; crossbeam's |
+//!
+//! Everything works between green threads and OS threads in any mixture. Waiting suspends a green thread, and takes part in
+//! [timeouts](crate::time::timeout) and [cancellation](crate::thread::JoinHandle::cancel): such a wait ends by unwinding, without poisoning
+//! anything. What a waiter is granted at that very moment it gets; the next wait ends instead. Who has waited longest comes first.
+//! Only calls that may wait let other green threads run: not the `try_` ones, nor sending where there is always room.
+//!
+//! # Examples
+//!
+//! ```
+//! use corde::sync::{Condvar, Mutex};
+//! use corde::thread;
+//!
+//! let (ready, changed) = (Mutex::new(false), Condvar::new());
+//! thread::scope(|scope| {
+//!     scope.spawn(|| {
+//!         *ready.lock().unwrap() = true;
+//!         changed.notify_one();
+//!     });
+//!     let ready = changed.wait_while(ready.lock().unwrap(), |ready| !*ready).unwrap();
+//!     assert!(*ready);
+//! });
+//! ```
 
 mod barrier;
 pub mod broadcast;

@@ -3,8 +3,8 @@
 //! What differs from std:
 //!
 //! * The green thread is suspended where an OS thread would block: in [`park`], [`sleep`], [`yield_now`],
-//!   [`JoinHandle::join`], and in reads and writes of [`net`](crate::net). Nothing else suspends it; a long computation holds up
-//!   the green threads of the same worker.
+//!   [`JoinHandle::join`], in reads and writes of [`net`](crate::net), and in the waits of [`sync`](crate::sync). Nothing else suspends
+//!   it; a long computation holds up the green threads of the same worker.
 //! * The closure needs `Send`, as it may begin on any worker. Once begun, the green thread stays on its worker, so what it
 //!   holds on its stack need not be `Send`. (Who can promise that it holds nothing that belongs to an OS thread may let it move:
 //!   [`Builder::migratable`].)
@@ -36,8 +36,10 @@
 //!   into a `const`-initialized `OnceCell` or `RefCell`.
 //! * A `OnceLock` or `LazyLock` whose initializer suspends blocks the worker, for good, when another of its green threads wants
 //!   the value; so does every wait with std's own means (channels, `Condvar`, `JoinHandle`) for a green thread of the same worker.
+//!   Those of [`sync`](crate::sync) do not.
 //! * A [`std::sync::MutexGuard`] held across a suspension blocks the worker as soon as another of its green threads wants the
-//!   lock: a deadlock, though not undefined behaviour.
+//!   lock: a deadlock, though not undefined behaviour. The monitor ([`Builder::stuck_after`](crate::runtime::Builder::stuck_after)) reports it. A
+//!   [`sync::Mutex`](crate::sync::Mutex) may be held.
 //! * `process::exit` in a green thread runs the destructors of its worker's thread-locals while other green threads of the worker are
 //!   suspended. One that suspends there lets them go on without their thread-locals, which is undefined behaviour if
 //!   they borrow from one: leave by returning from `main` where destructors of thread-locals wait for something.

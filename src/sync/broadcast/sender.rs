@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::runtime::lock::Lock;
 use crate::runtime::wait_list::{self, End, WaitList};
-use crate::runtime::worker;
 
 use super::error::SendError;
 use super::{Receiver, Shared, Slot, State};
@@ -110,7 +109,6 @@ impl<T> Sender<T> {
         let old = state.push(value);
         wait_list::grant_all(state, State::grant_receiver);
         drop(old);
-        worker::spend();
         Ok(receivers)
     }
 

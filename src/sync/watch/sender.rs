@@ -155,6 +155,7 @@ impl<T> Sender<T> {
     where
         F: FnOnce(&mut T) -> bool,
     {
+        worker::spend();
         let mut value = self.shared.value.write();
         let modified = modify(&mut value);
         if modified {
@@ -163,7 +164,6 @@ impl<T> Sender<T> {
         drop(value);
         if modified {
             self.shared.notify_receivers();
-            worker::spend();
         }
         modified
     }
