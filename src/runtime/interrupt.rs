@@ -362,11 +362,17 @@ impl Drop for Limited<'_> {
 }
 
 /// Runs `f`; none, if it did not end before `deadline` and was made to unwind for that.
-pub(crate) fn limited<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> {
-    run_limited(Until::Deadline(deadline), || {
-        match worker::current_green() {
-            Some((worker, _)) => worker.with_timer(deadline, f),
-            None => f(),
+///
+/// `now`: the time, if it is known.
+pub(crate) fn limited<T>(
+    deadline: Instant,
+    now: Option<Instant>,
+    f: impl FnOnce() -> T,
+) -> Option<T> {
+    run_limited(Until::Deadline(deadline), now, |limit| {
+        match (worker::current_green(), &limit.owner.task) {
+            (Some((worker, _)), Some(task)) => worker.with_timer(task, deadline, f),
+            _ => f(),
         }
     })
 }
@@ -374,18 +380,22 @@ pub(crate) fn limited<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> 
 /// Runs `f`; none, if it did not end before `signal` was raised and was made to unwind for that. Whoever raises it has to [`alert`]
 /// the calling thread.
 pub(crate) fn limited_by<T>(signal: Arc<dyn Signal>, f: impl FnOnce() -> T) -> Option<T> {
-    run_limited(Until::Signal(signal), f)
+    run_limited(Until::Signal(signal), None, |_| f())
 }
 
-fn run_limited<T>(until: Until, f: impl FnOnce() -> T) -> Option<T> {
+fn run_limited<T>(
+    until: Until,
+    mut now: Option<Instant>,
+    f: impl FnOnce(&Limit) -> T,
+) -> Option<T> {
     let limit = Limit::new(until);
     if let Some(task) = &limit.owner.task {
-        if limit.until.is_over(&mut None) {
+        if limit.until.is_over(&mut now) {
             task.interrupts.fetch_or(TIMEOUT, Ordering::Relaxed);
         }
     }
     let limited = limit.enter();
-    let result = catch_unwind(AssertUnwindSafe(f));
+    let result = catch_unwind(AssertUnwindSafe(|| f(&limit)));
     drop(limited);
     match result {
         Ok(value) => Some(value),

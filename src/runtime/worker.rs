@@ -767,12 +767,14 @@ impl Worker {
     }
 
     /// Runs `f` with a timer that wakes the green thread that calls at `deadline`, if `f` takes so long.
-    pub(super) fn with_timer<R>(&self, deadline: Instant, f: impl FnOnce() -> R) -> R {
-        // With a count: `f` may suspend a coroutine that this frame is in, and which outlives the green thread.
-        let Some(task) = self.current_task() else {
-            return f();
-        };
-        let timer = pin!(Timer::new(&self.timers, NonNull::from(&*task)));
+    pub(super) fn with_timer<R>(
+        &self,
+        task: &TaskRef,
+        deadline: Instant,
+        f: impl FnOnce() -> R,
+    ) -> R {
+        // The reference is a count: `f` may suspend a coroutine that this frame is in, and which outlives the green thread.
+        let timer = pin!(Timer::new(&self.timers, NonNull::from(&**task)));
         timer.as_ref().arm(deadline);
         f()
     }

@@ -183,18 +183,23 @@ pub fn current() -> Thread {
 ///
 /// A green thread is suspended. Unlike std's it does not return without a token.
 pub fn park() {
-    match worker::current_green() {
-        Some((_, task)) => {
-            while !take(&task.token) {
-                park::park();
-            }
+    // Looked up each time, as a migratable one may be on another worker afterwards.
+    while let Some((worker, task)) = worker::current_green() {
+        if take(&task.token) {
+            return;
         }
-        None => {
-            let me = Waiter::current();
-            while !take(me.token()) {
-                park::park();
-            }
-        }
+        worker
+            .park(task)
+            .unwrap_or_else(|interrupt| interrupt.strike());
+    }
+    park_os_thread();
+}
+
+#[cold]
+fn park_os_thread() {
+    let me = Waiter::current();
+    while !take(me.token()) {
+        park::park();
     }
 }
 

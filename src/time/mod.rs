@@ -45,8 +45,9 @@ pub fn timeout<F, T>(duration: Duration, f: F) -> Result<T, Elapsed>
 where
     F: FnOnce() -> T,
 {
-    match Instant::now().checked_add(duration) {
-        Some(deadline) => timeout_at(deadline, f),
+    let now = Instant::now();
+    match now.checked_add(duration) {
+        Some(deadline) => interrupt::limited(deadline, Some(now), f).ok_or(Elapsed::new()),
         None => Ok(f()),
     }
 }
@@ -73,13 +74,19 @@ pub fn timeout_at<F, T>(deadline: Instant, f: F) -> Result<T, Elapsed>
 where
     F: FnOnce() -> T,
 {
-    interrupt::limited(deadline, f).ok_or(Elapsed { _private: () })
+    interrupt::limited(deadline, None, f).ok_or(Elapsed::new())
 }
 
 /// The time of a [`timeout`] was over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed {
     _private: (),
+}
+
+impl Elapsed {
+    fn new() -> Elapsed {
+        Elapsed { _private: () }
+    }
 }
 
 impl fmt::Display for Elapsed {
