@@ -457,7 +457,7 @@ macro_rules! select_cases {
         $crate::select_cases!(@ready $which $biased [$($done)*] [$($default)*] ($socket) ($body))
     };
     (@ready $which:ident $biased:tt [$($done:tt)*] [$($default:tt)*] ($socket:expr) ($body:expr) $($rest:tt)*) => {
-        match $crate::sync::channel::Ready::$which(&$socket) {
+        match $crate::sync::channel::internal::Ready::$which(&$socket) {
             ref handle => {
                 $crate::select_cases!($biased; [$($done)* (ready handle () () ($body))] [$($default)*] $($rest)*)
             }
@@ -489,7 +489,7 @@ macro_rules! select_cases {
         $crate::select_cases!(@number $count + 1; [$($listed)* ($count, $kind $handle)] $($rest)*)
     };
     (@number $count:expr; [$(($index:expr, $kind:ident $handle:ident))*]) => {
-        [$($crate::sync::channel::Case::$kind($handle, $index)),*]
+        [$($crate::sync::channel::internal::Case::$kind($handle, $index)),*]
     };
     (@complete $operation:ident $count:expr;) => {
         ::std::unreachable!("one of the cases was chosen")
@@ -546,14 +546,14 @@ macro_rules! select_cases {
         $default
     }};
     ($biased:tt; [$($done:tt)+] []) => {{
-        let operation = $crate::sync::channel::select(
+        let operation = $crate::sync::channel::internal::select(
             &mut $crate::select_cases!(@number 0; [] $($done)+),
             $biased,
         );
         $crate::select_cases!(@complete operation 0; $($done)+)
     }};
     ($biased:tt; [$($done:tt)+] [() ($default:expr)]) => {{
-        let operation = $crate::sync::channel::try_select(
+        let operation = $crate::sync::channel::internal::try_select(
             &mut $crate::select_cases!(@number 0; [] $($done)+),
             $biased,
         );
@@ -565,7 +565,7 @@ macro_rules! select_cases {
         }
     }};
     ($biased:tt; [$($done:tt)+] [($timeout:expr) ($default:expr)]) => {{
-        let operation = $crate::sync::channel::select_timeout(
+        let operation = $crate::sync::channel::internal::select_timeout(
             &mut $crate::select_cases!(@number 0; [] $($done)+),
             $biased,
             $timeout,

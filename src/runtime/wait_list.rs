@@ -84,13 +84,19 @@ impl Left {
 }
 
 impl Sleeper {
+    #[inline(always)]
     fn current() -> Sleeper {
         match worker::current_green() {
             Some((_, task)) => Sleeper::Green(NonNull::from(task)),
-            None => match Waiter::current() {
-                Waiter::Os(os) => Sleeper::Os(os),
-                Waiter::Green(_) => unreachable!("there was no green thread"),
-            },
+            None => Sleeper::current_os(),
+        }
+    }
+
+    #[inline(never)]
+    fn current_os() -> Sleeper {
+        match Waiter::current() {
+            Waiter::Os(os) => Sleeper::Os(os),
+            Waiter::Green(_) => unreachable!("there was no green thread"),
         }
     }
 }
@@ -464,7 +470,8 @@ pub(crate) fn wait<'a, S, V>(
 ///
 /// # Errors
 /// As [`wait`].
-#[inline]
+// Always, so that those who have nothing to call do not pay for it.
+#[inline(always)]
 pub(crate) fn wait_after<'a, S, V>(
     mut guard: LockGuard<'a, S>,
     list: impl Fn(&mut S) -> &mut WaitList<V>,

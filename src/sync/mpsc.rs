@@ -20,6 +20,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::RefUnwindSafe;
 use std::time::Duration;
 
 pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
@@ -115,6 +116,9 @@ pub struct Receiver<T> {
     inner: channel::Receiver<T>,
     _not_sync: PhantomData<Cell<()>>,
 }
+
+// As std's: no borrow of a message is to be had through a reference to it.
+impl<T> RefUnwindSafe for Receiver<T> {}
 
 impl<T> Sender<T> {
     /// Sends; never waits.

@@ -186,13 +186,13 @@ const NO_SENDER: &str = "receiving on an empty and disconnected channel";
 
 impl<T> fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SendError(..)")
+        f.pad("SendError(..)")
     }
 }
 
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(NO_RECEIVER)
+        f.pad(NO_RECEIVER)
     }
 }
 
@@ -200,7 +200,7 @@ impl<T> Error for SendError<T> {}
 
 impl<T> fmt::Debug for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             TrySendError::Full(_) => "Full(..)",
             TrySendError::Disconnected(_) => "Disconnected(..)",
         })
@@ -209,7 +209,7 @@ impl<T> fmt::Debug for TrySendError<T> {
 
 impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             TrySendError::Full(_) => "sending on a full channel",
             TrySendError::Disconnected(_) => NO_RECEIVER,
         })
@@ -220,16 +220,13 @@ impl<T> Error for TrySendError<T> {}
 
 impl<T> fmt::Debug for SendTimeoutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SendTimeoutError::Timeout(_) => "Timeout(..)",
-            SendTimeoutError::Disconnected(_) => "Disconnected(..)",
-        })
+        f.pad("SendTimeoutError(..)")
     }
 }
 
 impl<T> fmt::Display for SendTimeoutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             SendTimeoutError::Timeout(_) => "timed out waiting on send operation",
             SendTimeoutError::Disconnected(_) => NO_RECEIVER,
         })
@@ -240,7 +237,7 @@ impl<T> Error for SendTimeoutError<T> {}
 
 impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(NO_SENDER)
+        f.pad(NO_SENDER)
     }
 }
 
@@ -248,7 +245,7 @@ impl Error for RecvError {}
 
 impl fmt::Display for TryRecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             TryRecvError::Empty => "receiving on an empty channel",
             TryRecvError::Disconnected => NO_SENDER,
         })
@@ -259,7 +256,7 @@ impl Error for TryRecvError {}
 
 impl fmt::Display for RecvTimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             RecvTimeoutError::Timeout => "timed out waiting on receive operation",
             RecvTimeoutError::Disconnected => "channel is empty and disconnected",
         })

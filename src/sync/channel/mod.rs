@@ -6,7 +6,13 @@
 //!
 //! Whoever waits is served in the order of arrival. Waiting suspends a green thread and blocks any other; both may use the same channel. A
 //! wait is ended by a cancellation or a [`timeout`](crate::time::timeout) around it, too, which unwind; a message that was handed over at the same
-//! moment is received, and the next wait ends instead. A sender that is ended this way drops its message.
+//! moment is received, and the next wait ends instead. So a receiver that is ended this way has taken nothing, and a sender has sent
+//! nothing: it drops its message. That may also happen where there is no need to wait: a call that may wait lets others run now and then first, if it never has to.
+//!
+//! # Differences from crossbeam-channel
+//!
+//! Waiting is fair. A bounded channel, too, drops its messages when the last receiver is gone, as std's does. The message of a `send` in
+//! [`select!`](crate::select) may panic: then it was not selected, and who was to receive it waits on.
 //!
 //! # Examples
 //!
@@ -36,14 +42,18 @@ use std::time::{Duration, Instant};
 pub use error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
-#[doc(hidden)]
-pub use select::{Case, Ready, select, select_timeout, try_select};
 pub use select::{
     ReadyTimeoutError, Select, SelectTimeoutError, SelectedOperation, TryReadyError, TrySelectError,
 };
 use shared::{Channel, Side};
 
 pub use crate::select;
+
+/// What the macro `select!` is made of. Apart, so that whoever imports the macro does not import a function of its name.
+#[doc(hidden)]
+pub mod internal {
+    pub use super::select::{Case, Ready, select, select_timeout, try_select};
+}
 
 /// Makes a channel that holds any number of messages.
 ///
@@ -262,7 +272,7 @@ impl<T> Receiver<T> {
     /// Receives without waiting.
     ///
     /// (In one case it waits a little: of a channel with capacity 0, when a sender has come by a [selection](crate::select), until that has its message
-    /// ready.)
+    /// ready. The other forms then wait as long, too, even if their own time is over meanwhile.)
     ///
     /// # Errors
     ///
@@ -323,8 +333,7 @@ macro_rules! end {
 
             /// Returns whether there is no room for another message. A channel with capacity 0 is always full.
             pub fn is_full(&self) -> bool {
-                self.capacity()
-                    .is_some_and(|capacity| self.len() >= capacity)
+                self.channel.is_full()
             }
 
             /// Returns how many messages are in the channel.
@@ -339,7 +348,7 @@ macro_rules! end {
 
             /// Returns whether both belong to the same channel.
             pub fn same_channel(&self, other: &$End<T>) -> bool {
-                Arc::ptr_eq(&self.channel, &other.channel)
+                self.channel.is_same(&other.channel)
             }
         }
 

@@ -16,7 +16,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::num::NonZeroUsize;
+use std::mem;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -27,11 +27,22 @@ use crate::net::Socket;
 use crate::reactor::{Direction, Pollable};
 use crate::runtime::park;
 use crate::runtime::wait_list::{Left, Node, WaitList, Wake};
+use crate::runtime::worker;
 use crate::thread::JoinHandle;
 
-/// Names a selection, until what it was chosen for has been taken.
+/// Names a selection to the channel that it was chosen for, until what that is has been taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Token(NonZeroUsize);
+pub(crate) struct Token(u64);
+
+impl Token {
+    /// Of what has nothing to be taken.
+    const NONE: Token = Token(0);
+
+    /// `ticket` is one of the channel's, which gives none twice, nor 0.
+    pub(super) fn new(ticket: u64) -> Token {
+        Token(ticket)
+    }
+}
 
 /// Which arm of a selection is chosen.
 struct Claim {
@@ -69,11 +80,6 @@ impl Claim {
                 .compare_exchange(OPEN, CLOSED, Ordering::AcqRel, Ordering::Acquire);
         closed.err().filter(|&chosen| chosen != CLOSED)
     }
-
-    fn token(&self) -> Token {
-        let address = ptr::from_ref(self).addr();
-        Token(NonZeroUsize::new(address).expect("a reference is not null"))
-    }
 }
 
 /// One of the operations of a selection that waits, in a channel's list.
@@ -82,15 +88,23 @@ pub(crate) struct Arm {
     claim: NonNull<Claim>,
     index: usize,
     pub(super) ticket: u64,
+    /// It wants to be told when it would not have to wait, and nothing more.
+    pub(super) watches: bool,
 }
 
 // SAFETY: the claim may be shared, and is there for as long as the arm is in a list: the selection takes its arms out first (`Registered`).
 unsafe impl Send for Arm {}
 
 impl Arm {
-    pub(super) fn token(&self) -> Token {
+    /// Returns whether nothing has been chosen yet.
+    pub(super) fn is_open(&self) -> bool {
         // SAFETY: whoever sees the arm has it from a list (above), or is the selection itself.
-        unsafe { self.claim.as_ref() }.token()
+        unsafe { self.claim.as_ref() }.is_open()
+    }
+
+    /// Returns whether both belong to the same selection.
+    pub(super) fn is_of_same(&self, other: &Arm) -> bool {
+        self.claim == other.claim
     }
 
     /// Claims the selection that has waited longest in `arms`, if it came before `other`.
@@ -103,7 +117,7 @@ impl Arm {
             if other.is_some_and(|other| other < first.ticket) {
                 return None;
             }
-            let token = first.token();
+            let token = Token::new(first.ticket);
             let mut claimed = false;
             let wake = arms.try_grant_first(|arm| {
                 // SAFETY: it is in the list, of which we have the lock.
@@ -123,7 +137,7 @@ impl Arm {
 /// After `unregister` nobody touches the node any more.
 pub(crate) unsafe trait Selectable {
     /// Chooses this one, if it would not have to wait, and notes what for.
-    fn try_select(&self, token: Token) -> bool;
+    fn try_select(&self) -> Option<Token>;
 
     /// Returns whether it would not have to wait.
     fn is_ready(&self) -> bool;
@@ -134,14 +148,17 @@ pub(crate) unsafe trait Selectable {
     /// The node is in no list, and not moved until `unregister`, which follows.
     unsafe fn register(&self, arm: &mut Node<Arm>) -> bool;
 
-    /// Takes the node out.
+    /// Takes the node out, of which it says again whether it only watches.
     ///
     /// # Safety
     /// It is that of the latest `register`, which returned true.
-    unsafe fn unregister(&self, arm: &Node<Arm>);
+    unsafe fn unregister(&self, watches: bool, arm: &Node<Arm>);
 
     /// Gives back what it was chosen for.
     fn give_back(&self, token: Token);
+
+    /// Tells others who watch that it is ready, if it is still. For who was told, watching.
+    fn pass_on(&self) {}
 
     /// When it may be ready without being told.
     fn next(&self) -> Option<Instant> {
@@ -156,12 +173,12 @@ pub(crate) unsafe trait Selectable {
 
 // SAFETY: `Channel::unregister` takes it out under the lock.
 unsafe impl<T> Selectable for Sender<T> {
-    fn try_select(&self, token: Token) -> bool {
-        self.channel.try_select(Side::Sender, token)
+    fn try_select(&self) -> Option<Token> {
+        self.channel.try_select(Side::Sender)
     }
 
     fn is_ready(&self) -> bool {
-        self.channel.is_ready(Side::Sender, None)
+        self.channel.is_ready(Side::Sender)
     }
 
     unsafe fn register(&self, arm: &mut Node<Arm>) -> bool {
@@ -169,24 +186,28 @@ unsafe impl<T> Selectable for Sender<T> {
         unsafe { self.channel.register(Side::Sender, arm) }
     }
 
-    unsafe fn unregister(&self, arm: &Node<Arm>) {
+    unsafe fn unregister(&self, watches: bool, arm: &Node<Arm>) {
         // SAFETY: passed on.
-        unsafe { self.channel.unregister(Side::Sender, arm) };
+        unsafe { self.channel.unregister(Side::Sender, watches, arm) };
     }
 
     fn give_back(&self, token: Token) {
         self.channel.give_back(Side::Sender, token);
     }
+
+    fn pass_on(&self) {
+        self.channel.pass_on(Side::Sender);
+    }
 }
 
 // SAFETY: as above.
 unsafe impl<T> Selectable for Receiver<T> {
-    fn try_select(&self, token: Token) -> bool {
-        self.channel.try_select(Side::Receiver, token)
+    fn try_select(&self) -> Option<Token> {
+        self.channel.try_select(Side::Receiver)
     }
 
     fn is_ready(&self) -> bool {
-        self.channel.is_ready(Side::Receiver, None)
+        self.channel.is_ready(Side::Receiver)
     }
 
     unsafe fn register(&self, arm: &mut Node<Arm>) -> bool {
@@ -194,13 +215,17 @@ unsafe impl<T> Selectable for Receiver<T> {
         unsafe { self.channel.register(Side::Receiver, arm) }
     }
 
-    unsafe fn unregister(&self, arm: &Node<Arm>) {
+    unsafe fn unregister(&self, watches: bool, arm: &Node<Arm>) {
         // SAFETY: passed on.
-        unsafe { self.channel.unregister(Side::Receiver, arm) };
+        unsafe { self.channel.unregister(Side::Receiver, watches, arm) };
     }
 
     fn give_back(&self, token: Token) {
         self.channel.give_back(Side::Receiver, token);
+    }
+
+    fn pass_on(&self) {
+        self.channel.pass_on(Side::Receiver);
     }
 
     fn next(&self) -> Option<Instant> {
@@ -210,8 +235,8 @@ unsafe impl<T> Selectable for Receiver<T> {
 
 // SAFETY: it does not use the node.
 unsafe impl<T> Selectable for JoinHandle<T> {
-    fn try_select(&self, _token: Token) -> bool {
-        self.is_finished()
+    fn try_select(&self) -> Option<Token> {
+        self.is_finished().then_some(Token::NONE)
     }
 
     fn is_ready(&self) -> bool {
@@ -223,7 +248,7 @@ unsafe impl<T> Selectable for JoinHandle<T> {
         unsafe { self.task().announce() }
     }
 
-    unsafe fn unregister(&self, _arm: &Node<Arm>) {
+    unsafe fn unregister(&self, _watches: bool, _arm: &Node<Arm>) {
         self.task().withdraw();
     }
 
@@ -271,8 +296,8 @@ impl fmt::Debug for Ready<'_> {
 
 // SAFETY: it does not use the node.
 unsafe impl Selectable for Ready<'_> {
-    fn try_select(&self, _token: Token) -> bool {
-        self.is_ready()
+    fn try_select(&self) -> Option<Token> {
+        self.is_ready().then_some(Token::NONE)
     }
 
     fn is_ready(&self) -> bool {
@@ -285,7 +310,7 @@ unsafe impl Selectable for Ready<'_> {
         announced.unwrap_or(false)
     }
 
-    unsafe fn unregister(&self, _arm: &Node<Arm>) {
+    unsafe fn unregister(&self, _watches: bool, _arm: &Node<Arm>) {
         self.source.withdraw(self.direction);
     }
 
@@ -394,21 +419,24 @@ struct Registered<'a, 'c> {
     cases: &'c [Case<'a>],
     nodes: Vec<Node<Arm>>,
     count: usize,
+    watches: bool,
 }
 
 impl<'a, 'c> Registered<'a, 'c> {
-    fn new(cases: &'c [Case<'a>], claim: &Claim) -> Registered<'a, 'c> {
+    fn new(cases: &'c [Case<'a>], claim: &Claim, watches: bool) -> Registered<'a, 'c> {
         let node = |place: usize| {
             Node::new(Arm {
                 claim: NonNull::from(claim),
                 index: place,
                 ticket: 0,
+                watches,
             })
         };
         Registered {
             cases,
             nodes: (0..cases.len()).map(node).collect(),
             count: 0,
+            watches,
         }
     }
 
@@ -423,14 +451,27 @@ impl<'a, 'c> Registered<'a, 'c> {
         }
         true
     }
+
+    /// Takes all out, and returns the token of the one with this number.
+    fn leave(mut self, place: Option<usize>) -> Token {
+        self.unregister();
+        place.map_or(Token::NONE, |place| {
+            Token(self.nodes[place].value_mut().ticket)
+        })
+    }
+
+    fn unregister(&mut self) {
+        let count = mem::take(&mut self.count);
+        for (case, node) in self.cases.iter().zip(&self.nodes).take(count) {
+            // SAFETY: it was registered there.
+            unsafe { case.what.unregister(self.watches, node) };
+        }
+    }
 }
 
 impl Drop for Registered<'_, '_> {
     fn drop(&mut self) {
-        for (case, node) in self.cases.iter().zip(&self.nodes).take(self.count) {
-            // SAFETY: it was registered there.
-            unsafe { case.what.unregister(node) };
-        }
+        self.unregister();
     }
 }
 
@@ -440,28 +481,27 @@ pub(super) fn run<'a>(
     patience: Patience,
     biased: bool,
 ) -> Option<SelectedOperation<'a>> {
-    let claim = Claim::new();
-    if let Some(selected) = try_all(cases, claim.token(), biased) {
+    if matches!(patience, Patience::Until(_)) {
+        // Beforehand: what strikes there must not find it chosen.
+        worker::spend();
+    }
+    if let Some(selected) = try_all(cases, biased) {
         return Some(selected);
     }
     match patience {
         Patience::None => None,
-        Patience::Until(deadline) => wait(cases, &claim, deadline, biased),
+        Patience::Until(deadline) => wait(cases, deadline, biased),
     }
 }
 
 #[inline]
-fn try_all<'a>(
-    cases: &mut [Case<'a>],
-    token: Token,
-    biased: bool,
-) -> Option<SelectedOperation<'a>> {
+fn try_all<'a>(cases: &mut [Case<'a>], biased: bool) -> Option<SelectedOperation<'a>> {
     for first in 0..cases.len() {
         if !biased {
             // The order is drawn as far as it is needed.
             cases.swap(first, first + random_below(cases.len() - first));
         }
-        if cases[first].what.try_select(token) {
+        if let Some(token) = cases[first].what.try_select() {
             return Some(SelectedOperation::new(token, cases[first]));
         }
     }
@@ -471,37 +511,36 @@ fn try_all<'a>(
 #[inline(never)]
 fn wait<'a>(
     cases: &mut [Case<'a>],
-    claim: &Claim,
     deadline: Option<Instant>,
     biased: bool,
 ) -> Option<SelectedOperation<'a>> {
     loop {
-        let left = wait_once(cases, claim, deadline);
-        match left {
-            Ended::Chosen(place) => {
-                return Some(SelectedOperation::new(claim.token(), cases[place]));
+        match wait_once(cases, deadline, false) {
+            Ended::Chosen(place, token) => {
+                return Some(SelectedOperation::new(token, cases[place]));
             }
             Ended::Left(Left::Interrupted(interrupt)) => interrupt.strike(),
             // Once more, as anything may have happened.
-            Ended::Left(Left::TimedOut) => return try_all(cases, claim.token(), biased),
+            Ended::Left(Left::TimedOut) => return try_all(cases, biased),
             Ended::Again => {}
         }
-        claim.chosen.store(OPEN, Ordering::Relaxed);
-        if let Some(selected) = try_all(cases, claim.token(), biased) {
+        if let Some(selected) = try_all(cases, biased) {
             return Some(selected);
         }
     }
 }
 
 enum Ended {
-    Chosen(usize),
+    /// For the case with this number, under this token.
+    Chosen(usize, Token),
     Left(Left),
     /// Something has happened that may have made a case ready.
     Again,
 }
 
-fn wait_once(cases: &[Case<'_>], claim: &Claim, deadline: Option<Instant>) -> Ended {
-    let mut registered = Registered::new(cases, claim);
+fn wait_once(cases: &[Case<'_>], deadline: Option<Instant>, watches: bool) -> Ended {
+    let claim = Claim::new();
+    let mut registered = Registered::new(cases, &claim, watches);
     let mut ended = Ended::Again;
     if registered.register() {
         let next = cases.iter().filter_map(|case| case.what.next());
@@ -520,8 +559,10 @@ fn wait_once(cases: &[Case<'_>], claim: &Claim, deadline: Option<Instant>) -> En
             }
         }
     }
-    match claim.close() {
-        Some(place) => Ended::Chosen(place),
+    let chosen = claim.close();
+    let token = registered.leave(chosen);
+    match chosen {
+        Some(place) => Ended::Chosen(place, token),
         None => ended,
     }
 }
@@ -582,8 +623,13 @@ pub struct Select<'a> {
     cases: Vec<Case<'a>>,
     next: usize,
     biased: bool,
-    _not_send: PhantomData<*const ()>,
 }
+
+// SAFETY: the cases are ends of channels, whose state lies under a lock. If they are of a message that is not Send: here it is only moved inside of
+// the channel, neither used nor dropped, as the end is borrowed; and to complete an operation the end itself is needed, which is not shared then.
+unsafe impl Send for Select<'_> {}
+// SAFETY: nothing can be done with a reference but to clone it.
+unsafe impl Sync for Select<'_> {}
 
 impl<'a> Select<'a> {
     /// Makes an empty list of operations.
@@ -593,7 +639,6 @@ impl<'a> Select<'a> {
             cases: Vec::with_capacity(4),
             next: 0,
             biased: false,
-            _not_send: PhantomData,
         }
     }
 
@@ -629,7 +674,11 @@ impl<'a> Select<'a> {
     ///
     /// If there is none with this number.
     pub fn remove(&mut self, index: usize) {
-        assert!(index < self.next, "index out of bounds");
+        assert!(
+            index < self.next,
+            "index out of bounds; {index} >= {}",
+            self.next
+        );
         let place = self.cases.iter().position(|case| case.index == index);
         let place = place.expect("no operation with this index");
         // Not `swap_remove`: a biased selection keeps its order.
@@ -702,8 +751,7 @@ impl<'a> Select<'a> {
     }
 
     /// Waits until an operation would not have to wait, and returns its number. By the time it is tried, another thread may have been
-    /// faster. What was handed to this waiting operation at that moment goes back to its channel; a message of a channel with capacity 0
-    /// stays in it for the next receiver, while its sender goes on.
+    /// faster.
     ///
     /// # Panics
     ///
@@ -740,19 +788,17 @@ impl<'a> Select<'a> {
         if let Ok(index) = self.try_ready() {
             return Some(index);
         }
-        let claim = Claim::new();
         loop {
-            match wait_once(&self.cases, &claim, deadline) {
-                Ended::Chosen(place) => {
+            match wait_once(&self.cases, deadline, true) {
+                Ended::Chosen(place, _) => {
                     let case = self.cases[place];
-                    case.what.give_back(claim.token());
+                    case.what.pass_on();
                     return Some(case.index);
                 }
                 Ended::Left(Left::Interrupted(interrupt)) => interrupt.strike(),
                 Ended::Left(Left::TimedOut) => return self.try_ready().ok(),
                 Ended::Again => {}
             }
-            claim.chosen.store(OPEN, Ordering::Relaxed);
             if let Ok(index) = self.try_ready() {
                 return Some(index);
             }
@@ -772,7 +818,6 @@ impl Clone for Select<'_> {
             cases: self.cases.clone(),
             next: self.next,
             biased: self.biased,
-            _not_send: PhantomData,
         }
     }
 }
@@ -785,8 +830,9 @@ impl fmt::Debug for Select<'_> {
 
 /// An operation that was selected, and has to be completed.
 ///
-/// Completing it does not wait, except where the other side of a channel with capacity 0 was selected in the same way: then it waits for
-/// that one to complete.
+/// Completing it does not wait, except where the other side of a channel with capacity 0 was selected in the same way: then receiving waits for
+/// that one to send. If it gives up instead (the message of a `send` panics, say), or the receiver does, the other one
+/// waits for whoever comes next.
 ///
 /// # Panics
 ///
@@ -859,7 +905,7 @@ impl<'a> SelectedOperation<'a> {
 
     fn complete(self) -> Token {
         let token = self.token;
-        std::mem::forget(self);
+        mem::forget(self);
         token
     }
 }
@@ -897,25 +943,25 @@ pub struct ReadyTimeoutError;
 
 impl fmt::Display for TrySelectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("all operations in select would block")
+        f.pad("all operations in select would block")
     }
 }
 
 impl fmt::Display for SelectTimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("timed out waiting on select")
+        f.pad("timed out waiting on select")
     }
 }
 
 impl fmt::Display for TryReadyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no operation is ready")
+        f.pad("no operation is ready")
     }
 }
 
 impl fmt::Display for ReadyTimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("timed out waiting on ready")
+        f.pad("timed out waiting on ready")
     }
 }
 

@@ -9,16 +9,26 @@
 //! 2. While a sender waits, the buffer is full (of a capacity of 0 it always is).
 //! 3. Who was granted something has been taken out of its list: a receiver with a message, or without one when there are no senders any more; a
 //!    sender whose message was taken, or left when there are no receivers any more.
+//! 4. While somebody *watches* an end that would not have to wait, one of those who watched it has been told so, and has not passed that on yet.
 //!
 //! # Selecting
 //!
 //! A thread that selects waits as an [`Arm`] in the lists of several channels. Who has something for it *claims* it first, as others may at the
 //! same moment (`select.rs`). Which message an arm gets, or which room, is noted here until the thread comes for it, under the *token* of its
-//! selection ([`Pending`]). The sending arm of a selection has no message before it is chosen; so a receiver that
-//! waits may be *promised* to it, and gets no message from others until then.
+//! selection ([`Pending`]). That is the ticket of the arm, or one that was drawn when nobody had to wait: no two of a channel have the same. The sending arm
+//! of a selection has no message before it is chosen; so a receiver that waits may be *promised* to it, and gets no message from
+//! others until then. It waits for that one even if its own time is over meanwhile, or it is cancelled: whoever has chosen to send
+//! must not be left waiting. That lasts only as long as the sender takes to make its message.
+//!
+//! # Watching
+//!
+//! Who wants to know only when an end is ready ([`Select::ready`](super::Select::ready)) watches it: its arm is in a list apart, and takes no part in what those
+//! who wait hand each other. When the end becomes ready, and nobody takes the opportunity, the first who watches is told. It passes that on to the
+//! next, if the end is still ready then: so one that is told is enough, and no crowd wakes up for one message.
 
 use std::collections::VecDeque;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
+use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,6 +36,7 @@ use super::error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
 use super::select::{Arm, Token};
+use crate::runtime::interrupt;
 use crate::runtime::lock::{Lock, LockGuard};
 use crate::runtime::wait_list::{self, End, Left, Node, WaitList, Wake, Wakes};
 use crate::runtime::worker;
@@ -37,6 +48,8 @@ pub(super) struct Channel<T> {
     state: Lock<State<T>>,
     /// Also in the state, where it is at hand.
     capacity: Capacity,
+    /// Whether messages come through a buffer alone: neither from sender to receiver, for want of one, nor by themselves.
+    buffered: bool,
     senders: AtomicUsize,
     receivers: AtomicUsize,
 }
@@ -56,11 +69,13 @@ struct State<T> {
     waiting_receivers: WaitList<Receiving<T>>,
     selecting_senders: WaitList<Arm>,
     selecting_receivers: WaitList<Arm>,
+    watching_senders: WaitList<Arm>,
+    watching_receivers: WaitList<Arm>,
     /// What selections have been chosen for and have not come for yet.
     pending: Vec<Pending<T>>,
     /// Receivers in `waiting_receivers` that have been promised to a sender.
     promised: usize,
-    /// Counts those who wait, so that who came first in two lists can be told.
+    /// Counts those who wait or are chosen, so that who came first in two lists can be told, and selections can be told apart.
     tickets: u64,
     /// Makes messages at certain times: then there is no sender.
     clock: Option<Clock<T>>,
@@ -97,6 +112,15 @@ pub(super) enum Side {
     Receiver,
 }
 
+impl Side {
+    fn other(self) -> Side {
+        match self {
+            Side::Sender => Side::Receiver,
+            Side::Receiver => Side::Sender,
+        }
+    }
+}
+
 impl<T> Pending<T> {
     /// The selection on this side.
     fn of(&self, side: Side) -> Option<Token> {
@@ -121,11 +145,16 @@ struct Clock<T> {
 }
 
 impl<T> Clock<T> {
-    /// Makes the message that is due.
-    fn tick(&mut self, now: Instant) -> Option<T> {
+    fn is_due(&self) -> bool {
+        self.next.is_some_and(|next| next <= Instant::now())
+    }
+
+    /// Makes the message that is due, for who has waited since `since`.
+    fn tick(&mut self, since: Instant, now: Instant) -> Option<T> {
         let due = self.next.filter(|&next| next <= now)?;
-        // What comes too late to take does not heap up.
-        self.next = self.period.and_then(|period| now.checked_add(period));
+        // Those that nobody has waited for do not heap up; who waits gets them in time with each other.
+        let from = due.max(since);
+        self.next = self.period.and_then(|period| from.checked_add(period));
         Some((self.message)(due))
     }
 }
@@ -205,7 +234,10 @@ impl<T> State<T> {
     /// Lets a sender that waits have a place in the buffer that has become free.
     #[inline(always)]
     fn refill(&mut self) -> Wake {
-        if self.waiting_senders.is_empty() && self.selecting_senders.is_empty() {
+        if self.waiting_senders.is_empty()
+            && self.selecting_senders.is_empty()
+            && self.watching_senders.is_empty()
+        {
             return Wake::none();
         }
         self.refill_by_any()
@@ -227,8 +259,24 @@ impl<T> State<T> {
                 self.buffer.push_back(message);
                 wake
             }
-            None => Wake::none(),
+            None => self.tell(Side::Sender),
         }
+    }
+
+    /// Tells the first who watches this end that it is ready.
+    #[inline(always)]
+    fn tell(&mut self, side: Side) -> Wake {
+        if self.watching(side).is_empty() {
+            return Wake::none();
+        }
+        self.tell_first(side)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_first(&mut self, side: Side) -> Wake {
+        let told = Arm::claim_first(self.watching(side), None);
+        told.map_or(Wake::none(), |(_, wake)| wake)
     }
 
     /// Places in the buffer that have been promised.
@@ -242,13 +290,6 @@ impl<T> State<T> {
         let of_it = |pending: &Pending<T>| pending.of(side) == Some(token);
         let index = self.pending.iter().position(of_it)?;
         Some(self.pending.swap_remove(index))
-    }
-
-    /// Finds the selection that wants to send which has waited longest, and claims it for a receiver. The capacity is 0.
-    fn claim_sender(&mut self) -> Option<(Token, Wake)> {
-        let plain = self.waiting_senders.first_mut();
-        let plain = plain.map(|sending| sending.ticket);
-        Arm::claim_first(&mut self.selecting_senders, plain)
     }
 
     /// Lets the receiver go on that was promised to `sender`, with a message or without.
@@ -278,6 +319,16 @@ impl<T> State<T> {
     }
 }
 
+/// Drops messages, one after the other. If one panics, the rest is leaked: if another one did so, too, that would end the process.
+fn discard<T>(messages: VecDeque<T>) {
+    let mut messages = ManuallyDrop::new(messages);
+    while let Some(message) = messages.pop_front() {
+        drop(message);
+    }
+    // Their place.
+    drop(ManuallyDrop::into_inner(messages));
+}
+
 fn senders<T>(state: &mut State<T>) -> &mut WaitList<Sending<T>> {
     &mut state.waiting_senders
 }
@@ -295,6 +346,7 @@ impl<T> Channel<T> {
             Capacity::Unbounded => 0,
         };
         Channel {
+            buffered: capacity != Capacity::Bounded(0) && clock.is_none(),
             state: Lock::new(State {
                 buffer: VecDeque::with_capacity(room),
                 capacity,
@@ -303,6 +355,8 @@ impl<T> Channel<T> {
                 waiting_receivers: WaitList::new(),
                 selecting_senders: WaitList::new(),
                 selecting_receivers: WaitList::new(),
+                watching_senders: WaitList::new(),
+                watching_receivers: WaitList::new(),
                 pending: Vec::new(),
                 promised: 0,
                 tickets: 0,
@@ -333,7 +387,18 @@ impl<T> Channel<T> {
             period,
             message,
         };
-        Channel::with(Capacity::Bounded(1), Some(clock))
+        // One that never has a message has no room for one, either.
+        let capacity = usize::from(next.is_some());
+        Channel::with(Capacity::Bounded(capacity), Some(clock))
+    }
+
+    /// Returns whether both are the same, as all are that never have a message.
+    pub(super) fn is_same(&self, other: &Channel<T>) -> bool {
+        ptr::eq(self, other) || self.is_never() && other.is_never()
+    }
+
+    fn is_never(&self) -> bool {
+        self.has_no_capacity() && self.state.lock().clock.is_some()
     }
 
     fn has_no_capacity(&self) -> bool {
@@ -359,6 +424,9 @@ impl<T> Channel<T> {
             return Err((message, state));
         }
         state.buffer.push_back(message);
+        let wake = state.tell(Side::Receiver);
+        drop(state);
+        wake.wake();
         Ok(())
     }
 
@@ -368,16 +436,10 @@ impl<T> Channel<T> {
             drop(state);
             return Err(TrySendError::Disconnected(message));
         }
-        match self.send_now(state, message) {
-            Ok(()) => {
-                worker::spend();
-                Ok(())
-            }
-            Err((message, state)) => {
-                drop(state);
-                Err(TrySendError::Full(message))
-            }
-        }
+        self.send_now(state, message).map_err(|(message, state)| {
+            drop(state);
+            TrySendError::Full(message)
+        })
     }
 
     /// Sends, waiting until `deadline` at most if there is one.
@@ -387,16 +449,17 @@ impl<T> Channel<T> {
         message: T,
         deadline: Option<Instant>,
     ) -> Result<(), SendTimeoutError<T>> {
+        // Beforehand: who is struck there has not sent.
+        if self.capacity != Capacity::Unbounded {
+            worker::spend();
+        }
         let state = self.state.lock();
         if state.disconnected {
             drop(state);
             return Err(SendTimeoutError::Disconnected(message));
         }
         match self.send_now(state, message) {
-            Ok(()) => {
-                worker::spend();
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err((message, state)) => Self::wait_to_send(state, message, deadline),
         }
     }
@@ -411,7 +474,8 @@ impl<T> Channel<T> {
             message: Some(message),
             ticket: state.ticket(),
         };
-        match wait_list::wait(state, senders, End::Last, sending, deadline) {
+        let wake = state.tell(Side::Receiver);
+        match wait_list::wait_after(state, senders, End::Last, sending, deadline, || wake.wake()) {
             Ok(sending) => match sending.message {
                 None => Ok(()),
                 Some(message) => Err(SendTimeoutError::Disconnected(message)),
@@ -428,42 +492,38 @@ impl<T> Channel<T> {
     }
 
     pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
-        let mut state = self.state.lock();
-        if let Some((message, wake)) = state.take() {
-            drop(state);
-            wake.wake();
-            worker::spend();
-            return Ok(message);
-        }
-        if state.disconnected {
-            return Err(TryRecvError::Disconnected);
-        }
-        if let Some(clock) = &mut state.clock {
-            if let Some(message) = clock.tick(Instant::now()) {
+        loop {
+            let mut state = self.state.lock();
+            if let Some((message, wake)) = state.take() {
+                drop(state);
+                wake.wake();
+                return Ok(message);
+            }
+            if state.disconnected {
+                return Err(TryRecvError::Disconnected);
+            }
+            if let Some(clock) = &mut state.clock {
+                let now = Instant::now();
+                return clock.tick(now, now).ok_or(TryRecvError::Empty);
+            }
+            let Some((sender, wake)) = self.claim_sender(&mut state) else {
+                return Err(TryRecvError::Empty);
+            };
+            if let Some(message) = Self::receive_promised(state, sender, wake) {
                 return Ok(message);
             }
         }
-        if self.has_no_capacity() && !state.selecting_senders.is_empty() {
-            if let Some((sender, wake)) = state.claim_sender() {
-                return self.receive_promised(state, sender, wake, None).map_err(
-                    |error| match error {
-                        RecvTimeoutError::Timeout => TryRecvError::Empty,
-                        RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
-                    },
-                );
-            }
-        }
-        Err(TryRecvError::Empty)
     }
 
     /// Receives, waiting until `deadline` at most if there is one.
     #[inline]
     pub(super) fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+        // Beforehand: who is struck there has no message in the hand.
+        worker::spend();
         let mut state = self.state.lock();
         if let Some((message, wake)) = state.take() {
             drop(state);
             wake.wake();
-            worker::spend();
             return Ok(message);
         }
         self.wait_to_receive(state, deadline)
@@ -475,6 +535,44 @@ impl<T> Channel<T> {
         mut state: Guard<'a, T>,
         deadline: Option<Instant>,
     ) -> Result<T, RecvTimeoutError> {
+        if !self.buffered {
+            return self.wait_to_meet(state, deadline);
+        }
+        while !state.disconnected {
+            let receiving = Receiving {
+                message: None,
+                ticket: state.ticket(),
+                promised_to: None,
+            };
+            match wait_list::wait(state, receivers, End::Last, receiving, deadline) {
+                Ok(Receiving {
+                    message: Some(message),
+                    ..
+                }) => return Ok(message),
+                // There are no senders any more.
+                Ok(_) => state = self.state.lock(),
+                Err((left, _, guard)) => {
+                    drop(guard);
+                    left.strike();
+                    return Err(RecvTimeoutError::Timeout);
+                }
+            }
+        }
+        // A selection may have given a message back meanwhile.
+        let message = state.buffer.pop_front();
+        message.ok_or(RecvTimeoutError::Disconnected)
+    }
+
+    /// Receives from a channel without a buffer, or one that makes its messages itself.
+    #[inline(never)]
+    fn wait_to_meet<'a>(
+        &'a self,
+        mut state: Guard<'a, T>,
+        deadline: Option<Instant>,
+    ) -> Result<T, RecvTimeoutError> {
+        if state.clock.is_some() {
+            return self.wait_for_clock(state, deadline);
+        }
         loop {
             if let Some((message, wake)) = state.take() {
                 drop(state);
@@ -484,100 +582,149 @@ impl<T> Channel<T> {
             if state.disconnected {
                 return Err(RecvTimeoutError::Disconnected);
             }
-            if self.has_no_capacity() && !state.selecting_senders.is_empty() {
-                if let Some((sender, wake)) = state.claim_sender() {
-                    return self.receive_promised(state, sender, wake, deadline);
-                }
-            }
-            let mut until = deadline;
-            if let Some(clock) = &mut state.clock {
-                if let Some(message) = clock.tick(Instant::now()) {
+            if let Some((sender, wake)) = self.claim_sender(&mut state) {
+                if let Some(message) = Self::receive_promised(state, sender, wake) {
                     return Ok(message);
                 }
-                until = clock.next.into_iter().chain(deadline).min();
+                state = self.state.lock();
+                continue;
             }
             let receiving = Receiving {
                 message: None,
                 ticket: state.ticket(),
                 promised_to: None,
             };
-            match wait_list::wait(state, receivers, End::Last, receiving, until) {
+            let wake = state.tell(Side::Sender);
+            match wait_list::wait_after(state, receivers, End::Last, receiving, deadline, || {
+                wake.wake()
+            }) {
                 Ok(Receiving {
                     message: Some(message),
                     ..
                 }) => return Ok(message),
                 // There are no senders any more, or the one that has promised a message was not able to.
                 Ok(_) => state = self.state.lock(),
-                Err((left, receiving, mut guard)) => {
-                    // Meanwhile it may have been promised one.
-                    guard.give_promise_back(receiving.promised_to);
+                Err((left, receiving, guard)) => {
+                    state = match receiving.promised_to {
+                        None => guard,
+                        Some(sender) => match Self::wait_for_promise(guard, sender, Wake::none()) {
+                            Some(message) => return Ok(message),
+                            None => self.state.lock(),
+                        },
+                    };
                     let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
                     if late || matches!(left, Left::Interrupted(_)) {
-                        drop(guard);
+                        drop(state);
                         left.strike();
                         return Err(RecvTimeoutError::Timeout);
                     }
-                    state = guard;
                 }
             }
         }
     }
 
-    /// Receives from a selection that has just been claimed for it.
+    /// Receives from a channel that makes its messages itself.
     #[cold]
-    fn receive_promised<'a>(
+    fn wait_for_clock<'a>(
         &'a self,
         mut state: Guard<'a, T>,
-        sender: Token,
-        wake: Wake,
         deadline: Option<Instant>,
     ) -> Result<T, RecvTimeoutError> {
-        state.pending.push(Pending::Promise { sender });
-        let state = self.wait_for_promise(state, sender, Some(wake), deadline)?;
-        match state {
-            Ok(message) => Ok(message),
-            Err(state) => self.wait_to_receive(state, deadline),
+        let since = Instant::now();
+        loop {
+            if let Some((message, _)) = state.take() {
+                return Ok(message);
+            }
+            let next = state.clock.as_mut().and_then(|clock| {
+                let message = clock.tick(since, Instant::now());
+                message.map_or_else(|| clock.next.map(Err), |message| Some(Ok(message)))
+            });
+            let until = match next {
+                Some(Ok(message)) => return Ok(message),
+                Some(Err(next)) => Some(next),
+                None => None,
+            };
+            let until = until.into_iter().chain(deadline).min();
+            let receiving = Receiving {
+                message: None,
+                ticket: 0,
+                promised_to: None,
+            };
+            match wait_list::wait(state, receivers, End::Last, receiving, until) {
+                // A message that was given back.
+                Ok(receiving) => match receiving.message {
+                    Some(message) => return Ok(message),
+                    None => state = self.state.lock(),
+                },
+                Err((left, _, guard)) => {
+                    state = guard;
+                    if matches!(left, Left::Interrupted(_)) {
+                        drop(state);
+                        left.strike();
+                        return Err(RecvTimeoutError::Timeout);
+                    }
+                    let due = state.clock.as_ref().and_then(|clock| clock.next);
+                    let now = Instant::now();
+                    if due.is_none_or(|due| due > now)
+                        && deadline.is_some_and(|deadline| deadline <= now)
+                    {
+                        return Err(RecvTimeoutError::Timeout);
+                    }
+                }
+            }
         }
     }
 
-    /// Waits for the message that `sender` has promised; the lock, if that does not come.
-    fn wait_for_promise<'a>(
-        &'a self,
-        mut state: Guard<'a, T>,
-        sender: Token,
-        wake: Option<Wake>,
-        deadline: Option<Instant>,
-    ) -> Result<Result<T, Guard<'a, T>>, RecvTimeoutError> {
+    /// Finds a selection that waits to send, and claims it for a receiver.
+    #[inline(always)]
+    fn claim_sender(&self, state: &mut State<T>) -> Option<(Token, Wake)> {
+        if state.selecting_senders.is_empty() || !self.has_no_capacity() {
+            return None;
+        }
+        // No plain sender waits: its message would have been taken.
+        Arm::claim_first(&mut state.selecting_senders, None)
+    }
+
+    /// Receives from a selection that has just been claimed for it; none, if that was not able to send.
+    #[cold]
+    fn receive_promised(mut state: Guard<'_, T>, sender: Token, wake: Wake) -> Option<T> {
+        state.pending.push(Pending::Promise { sender });
         state.promised += 1;
+        Self::wait_for_promise(state, sender, wake)
+    }
+
+    /// Waits for the message that `sender` has promised, and wakes it; none, if it was not able to send. Nothing interrupts that: the sender
+    /// has chosen to send, and would not know where to.
+    fn wait_for_promise(state: Guard<'_, T>, sender: Token, wake: Wake) -> Option<T> {
         let receiving = Receiving {
             message: None,
-            ticket: state.ticket(),
+            ticket: 0,
             promised_to: Some(sender),
         };
-        // Under the lock: it must not find that nobody waits for its message.
-        if let Some(wake) = wake {
-            wake.wake();
-        }
-        match wait_list::wait(state, receivers, End::Last, receiving, deadline) {
-            Ok(Receiving {
-                message: Some(message),
-                ..
-            }) => Ok(Ok(message)),
-            Ok(_) => Ok(Err(self.state.lock())),
-            Err((left, _, mut guard)) => {
-                guard.give_promise_back(Some(sender));
-                drop(guard);
-                left.strike();
-                Err(RecvTimeoutError::Timeout)
-            }
+        let granted = interrupt::masked(|| {
+            wait_list::wait_after(state, receivers, End::Last, receiving, None, || wake.wake())
+        });
+        match granted {
+            Ok(receiving) => receiving.message,
+            Err(_) => unreachable!("there is no deadline, and nothing interrupts it"),
         }
     }
 
     pub(super) fn len(&self) -> usize {
         let state = self.state.lock();
         match &state.clock {
-            Some(clock) => usize::from(clock.next.is_some_and(|next| next <= Instant::now())),
+            Some(clock) => usize::from(!state.buffer.is_empty() || clock.is_due()),
             None => state.buffer.len(),
+        }
+    }
+
+    /// Returns whether there is no room; places that a selection has been promised are taken.
+    pub(super) fn is_full(&self) -> bool {
+        let state = self.state.lock();
+        match &state.clock {
+            // A clock is full when it has struck; one that never does, for ever.
+            Some(clock) => self.has_no_capacity() || !state.buffer.is_empty() || clock.is_due(),
+            None => !state.has_room(),
         }
     }
 
@@ -631,24 +778,20 @@ impl<T> Channel<T> {
         }
         drop(state);
         wakes.wake();
-        drop(messages);
+        discard(messages);
     }
 
-    /// Has a selection chosen, if this end would not have to wait.
-    pub(super) fn try_select(&self, side: Side, token: Token) -> bool {
+    /// Has a selection chosen, if this end would not have to wait; returns under which token.
+    pub(super) fn try_select(&self, side: Side) -> Option<Token> {
         let mut state = self.state.lock();
+        let token = Token::new(state.ticket());
         let wake = match side {
             Side::Sender => self.choose_sender(&mut state, token),
             Side::Receiver => self.choose_receiver(&mut state, token),
         };
         drop(state);
-        match wake {
-            Some(wake) => {
-                wake.wake();
-                true
-            }
-            None => false,
-        }
+        wake?.wake();
+        Some(token)
     }
 
     fn choose_sender(&self, state: &mut State<T>, sender: Token) -> Option<Wake> {
@@ -685,28 +828,27 @@ impl<T> Channel<T> {
             return Some(Wake::none());
         }
         if let Some(clock) = &mut state.clock {
-            let message = clock.tick(Instant::now())?;
+            let now = Instant::now();
+            let message = clock.tick(now, now)?;
             state.pending.push(Pending::Message { receiver, message });
             return Some(Wake::none());
         }
-        if !self.has_no_capacity() {
-            return None;
-        }
-        let (sender, wake) = state.claim_sender()?;
+        let (sender, wake) = self.claim_sender(state)?;
         state.pending.push(Pending::Pair { sender, receiver });
         Some(wake)
     }
 
-    /// Returns whether this end would not have to wait. `but` is a selection that does not count as the other side.
-    pub(super) fn is_ready(&self, side: Side, but: Option<Token>) -> bool {
-        self.would_go(&mut self.state.lock(), side, but)
+    /// Returns whether this end would not have to wait.
+    pub(super) fn is_ready(&self, side: Side) -> bool {
+        self.would_go(&mut self.state.lock(), side, |_| true)
     }
 
-    fn would_go(&self, state: &mut State<T>, side: Side, but: Option<Token>) -> bool {
+    /// Returns whether this end would not have to wait. The arms of `others` count as the other side, as far as they still wait.
+    fn would_go(&self, state: &mut State<T>, side: Side, others: impl Fn(&Arm) -> bool) -> bool {
         if state.disconnected {
             return true;
         }
-        let others = |arm: &Arm| Some(arm.token()) != but;
+        let waits = |arm: &Arm| arm.is_open() && others(arm);
         match side {
             Side::Sender => {
                 state.has_room()
@@ -715,17 +857,26 @@ impl<T> Channel<T> {
                             .waiting_receivers
                             .find_mut(|receiving| receiving.promised_to.is_none())
                             .is_some()
-                            || state.selecting_receivers.find_mut(others).is_some())
+                            || state.selecting_receivers.find_mut(waits).is_some())
             }
             Side::Receiver => {
                 !state.buffer.is_empty()
                     || !state.waiting_senders.is_empty()
-                    || (state.clock.as_ref())
-                        .and_then(|clock| clock.next)
-                        .is_some_and(|next| next <= Instant::now())
-                    || self.has_no_capacity() && state.selecting_senders.find_mut(others).is_some()
+                    || state.clock.as_ref().is_some_and(Clock::is_due)
+                    || self.has_no_capacity() && state.selecting_senders.find_mut(waits).is_some()
             }
         }
+    }
+
+    /// Tells the next one who watches this end, if it is still ready.
+    pub(super) fn pass_on(&self, side: Side) {
+        let mut state = self.state.lock();
+        if state.watching(side).is_empty() || !self.would_go(&mut state, side, |_| true) {
+            return;
+        }
+        let wake = state.tell(side);
+        drop(state);
+        wake.wake();
     }
 
     /// When the next message comes by itself.
@@ -740,12 +891,19 @@ impl<T> Channel<T> {
     pub(super) unsafe fn register(&self, side: Side, arm: &mut Node<Arm>) -> bool {
         let mut state = self.state.lock();
         let value = arm.value_mut();
-        if self.would_go(&mut state, side, Some(value.token())) {
+        if self.would_go(&mut state, side, |other| !other.is_of_same(value)) {
             return false;
         }
         value.ticket = state.ticket();
+        let watches = value.watches;
         // SAFETY: passed on.
-        unsafe { state.arms(side).link(arm) };
+        unsafe { state.arms(side, watches).link(arm) };
+        // The other side may meet with it here, if there is no buffer. (If there is, it waits for others than those who watch.)
+        if !watches && self.has_no_capacity() {
+            let wake = state.tell(side.other());
+            drop(state);
+            wake.wake();
+        }
         true
     }
 
@@ -753,10 +911,10 @@ impl<T> Channel<T> {
     ///
     /// # Safety
     /// It is that of the latest `register`.
-    pub(super) unsafe fn unregister(&self, side: Side, arm: &Node<Arm>) {
+    pub(super) unsafe fn unregister(&self, side: Side, watches: bool, arm: &Node<Arm>) {
         let mut state = self.state.lock();
         // SAFETY: passed on: if it is in a list, it is this one.
-        unsafe { state.arms(side).unlink_if_linked(arm) };
+        unsafe { state.arms(side, watches).unlink_if_linked(arm) };
     }
 
     /// Sends for a selection that was chosen.
@@ -767,7 +925,7 @@ impl<T> Channel<T> {
                 Ok(wake) => (wake, state.refill()),
                 Err(message) => {
                     state.buffer.push_back(message);
-                    (Wake::none(), Wake::none())
+                    (state.tell(Side::Receiver), Wake::none())
                 }
             },
             Some(Pending::Pair { receiver, .. }) => {
@@ -776,7 +934,7 @@ impl<T> Channel<T> {
             }
             Some(Pending::Promise { .. }) => match state.keep_promise(sender, Some(message)) {
                 Ok(wake) => (wake, Wake::none()),
-                Err(_) => unreachable!("who leaves takes the promise along"),
+                Err(_) => unreachable!("who was promised a message waits for it"),
             },
             // Whoever it was meant for has left, or all have.
             _ => {
@@ -796,18 +954,12 @@ impl<T> Channel<T> {
     pub(super) fn receive_selected(&self, receiver: Token) -> Result<T, RecvError> {
         let mut state = self.state.lock();
         match state.take_pending(Side::Receiver, receiver) {
-            Some(Pending::Message { message, .. }) => {
-                drop(state);
-                worker::spend();
-                return Ok(message);
-            }
+            Some(Pending::Message { message, .. }) => return Ok(message),
             Some(Pending::Pair { sender, .. }) => {
-                state.pending.push(Pending::Promise { sender });
-                match self.wait_for_promise(state, sender, None, None) {
-                    Ok(Ok(message)) => return Ok(message),
-                    Ok(Err(guard)) => state = guard,
-                    Err(_) => unreachable!("there was no deadline"),
+                if let Some(message) = Self::receive_promised(state, sender, Wake::none()) {
+                    return Ok(message);
                 }
+                state = self.state.lock();
             }
             _ => {}
         }
@@ -828,7 +980,7 @@ impl<T> Channel<T> {
                 }
                 Err(message) => {
                     state.buffer.push_front(message);
-                    Wake::none()
+                    state.tell(Side::Receiver)
                 }
             },
             Some(Pending::Room { .. }) => state.refill(),
@@ -849,14 +1001,24 @@ impl<T> Channel<T> {
 }
 
 impl<T> State<T> {
-    fn arms(&mut self, side: Side) -> &mut WaitList<Arm> {
+    /// The arms of those that select on this side, or only watch it.
+    fn arms(&mut self, side: Side, watches: bool) -> &mut WaitList<Arm> {
         match side {
+            _ if watches => self.watching(side),
             Side::Sender => &mut self.selecting_senders,
             Side::Receiver => &mut self.selecting_receivers,
         }
     }
 
-    /// A receiver leaves that may have been promised a message.
+    #[inline(always)]
+    fn watching(&mut self, side: Side) -> &mut WaitList<Arm> {
+        match side {
+            Side::Sender => &mut self.watching_senders,
+            Side::Receiver => &mut self.watching_receivers,
+        }
+    }
+
+    /// A receiver is let go that may have been promised a message.
     fn give_promise_back(&mut self, sender: Option<Token>) {
         if let Some(sender) = sender {
             self.promised -= 1;
@@ -880,7 +1042,9 @@ impl<T> State<T> {
             return Some(wake);
         }
         let arm = Arm::claim_first(&mut self.selecting_senders, None)
-            .or_else(|| Arm::claim_first(&mut self.selecting_receivers, None));
+            .or_else(|| Arm::claim_first(&mut self.selecting_receivers, None))
+            .or_else(|| Arm::claim_first(&mut self.watching_senders, None))
+            .or_else(|| Arm::claim_first(&mut self.watching_receivers, None));
         arm.map(|(_, wake)| wake)
     }
 }
