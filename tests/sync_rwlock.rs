@@ -433,6 +433,22 @@ fn a_timeout_ends_the_wait(#[values(Kind::Green, Kind::Os)] kind: Kind) {
     assert!(lock.try_write().is_ok());
 }
 
+/// The system's number of the calling OS thread.
+fn own_number() -> i64 {
+    // SAFETY: no pointers.
+    unsafe { libc::syscall(libc::SYS_gettid) }
+}
+
+/// Waits until this OS thread is blocked in a system call.
+fn wait_until_asleep(number: i64) {
+    let path = format!("/proc/self/task/{number}/stat");
+    wait_until(|| {
+        let stat = std::fs::read_to_string(&path).unwrap();
+        // Behind the name, which may contain anything.
+        stat.rsplit_once(") ").unwrap().1.starts_with('S')
+    });
+}
+
 /// It holds up its worker, where one that has come before it could not go on.
 #[rstest]
 #[timeout(LIMIT)]
@@ -447,9 +463,8 @@ fn one_that_unwinds_goes_before_the_others(
         let owner = std::thread::spawn(move || {
             let owned = theirs.write().unwrap();
             locked.0.send(()).unwrap();
-            begun.1.recv().unwrap();
-            // So that it mostly waits by now.
-            (0..10).for_each(|_| std::thread::yield_now());
+            // Given to the one before, which its worker does not run, it would never be free again.
+            wait_until_asleep(begun.1.recv().unwrap());
             drop(owned);
         });
         let enter = |lock: &RwLock<()>, reads: bool| {
@@ -466,7 +481,7 @@ fn one_that_unwinds_goes_before_the_others(
             yield_now();
             catch(|| {
                 let _locking = OnDrop(|| {
-                    begun.0.send(()).unwrap();
+                    begun.0.send(own_number()).unwrap();
                     enter(&lock, reads);
                 });
                 panic_quietly();
