@@ -545,6 +545,115 @@ macro_rules! select_cases {
         $crate::thread::sleep($timeout);
         $default
     }};
+
+    // Only receiving: first the short way (`sync/channel/glance.rs`), with a variable for what each receives.
+    ($biased:tt; [$((recv $handle:ident () ($pattern:pat) ($body:expr)))+] []) => {
+        $crate::select_cases!(@slots ($biased waiting) () [] $((recv $handle () ($pattern) ($body)))+)
+    };
+    ($biased:tt; [$((recv $handle:ident () ($pattern:pat) ($body:expr)))+] [() ($default:expr)]) => {
+        $crate::select_cases!(@slots ($biased new) (() ($default)) [] $((recv $handle () ($pattern) ($body)))+)
+    };
+    ($biased:tt; [$((recv $handle:ident () ($pattern:pat) ($body:expr)))+] [($timeout:expr) ($default:expr)]) => {{
+        let timeout = $timeout;
+        $crate::select_cases!(@slots ($biased waiting) ((timeout) ($default)) [] $((recv $handle () ($pattern) ($body)))+)
+    }};
+    (@slots $how:tt $default:tt [$($slotted:tt)*] (recv $handle:ident () ($pattern:pat) ($body:expr)) $($rest:tt)*) => {{
+        let mut slot = ::std::option::Option::None;
+        $crate::select_cases!(@slots $how $default [$($slotted)* (recv $handle (slot) ($pattern) ($body))] $($rest)*)
+    }};
+    (@slots ($biased:tt $order:ident) $default:tt [$((recv $handle:ident ($slot:ident) ($pattern:pat) ($body:expr)))+]) => {{
+        let count = [$(::std::stringify!($handle)),+].len();
+        let mut order = $crate::sync::channel::internal::Order::$order(count, $biased);
+        let found = loop {
+            match order.next() {
+                ::std::option::Option::Some(index) => {
+                    match $crate::select_cases!(@glance index 0; $($handle $slot)+) {
+                        $crate::sync::channel::internal::Found::Nothing => {}
+                        $crate::sync::channel::internal::Found::Result => {
+                            break ::std::result::Result::Ok(index);
+                        }
+                        $crate::sync::channel::internal::Found::Selection => {
+                            break ::std::result::Result::Err(true);
+                        }
+                    }
+                }
+                ::std::option::Option::None => break ::std::result::Result::Err(false),
+            }
+        };
+        $crate::select_cases!(@found found $biased $default $((recv $handle ($slot) ($pattern) ($body)))+)
+    }};
+    (@glance $index:ident $count:expr; $handle:ident $slot:ident) => {
+        $crate::sync::channel::internal::glance($handle, &mut $slot)
+    };
+    (@glance $index:ident $count:expr; $handle:ident $slot:ident $($rest:tt)+) => {
+        if $index == $count {
+            $crate::sync::channel::internal::glance($handle, &mut $slot)
+        } else {
+            $crate::select_cases!(@glance $index $count + 1; $($rest)+)
+        }
+    };
+    (@found $found:ident $biased:tt () $((recv $handle:ident ($slot:ident) ($pattern:pat) ($body:expr)))+) => {{
+        let (index, operation) = match $found {
+            ::std::result::Result::Ok(index) => (index, ::std::option::Option::None),
+            ::std::result::Result::Err(_) => {
+                let operation = $crate::sync::channel::internal::select(
+                    &mut $crate::select_cases!(@number 0; [] $((recv $handle () (_) (())))+),
+                    $biased,
+                );
+                (operation.index(), ::std::option::Option::Some(operation))
+            }
+        };
+        $crate::select_cases!(@received_at index operation 0; $((recv $handle ($slot) ($pattern) ($body)))+)
+    }};
+    (@found $found:ident $biased:tt (() ($default:expr)) $((recv $handle:ident ($slot:ident) ($pattern:pat) ($body:expr)))+) => {{
+        let operation = match $found {
+            ::std::result::Result::Ok(index) => ::std::option::Option::Some((index, ::std::option::Option::None)),
+            ::std::result::Result::Err(false) => ::std::option::Option::None,
+            ::std::result::Result::Err(true) => {
+                $crate::sync::channel::internal::try_select(
+                    &mut $crate::select_cases!(@number 0; [] $((recv $handle () (_) (())))+),
+                    $biased,
+                )
+                .map(|operation| (operation.index(), ::std::option::Option::Some(operation)))
+            }
+        };
+        match operation {
+            ::std::option::Option::Some((index, operation)) => {
+                $crate::select_cases!(@received_at index operation 0; $((recv $handle ($slot) ($pattern) ($body)))+)
+            }
+            ::std::option::Option::None => $default,
+        }
+    }};
+    (@found $found:ident $biased:tt (($timeout:ident) ($default:expr)) $((recv $handle:ident ($slot:ident) ($pattern:pat) ($body:expr)))+) => {{
+        let operation = match $found {
+            ::std::result::Result::Ok(index) => ::std::option::Option::Some((index, ::std::option::Option::None)),
+            ::std::result::Result::Err(_) => {
+                $crate::sync::channel::internal::select_timeout(
+                    &mut $crate::select_cases!(@number 0; [] $((recv $handle () (_) (())))+),
+                    $biased,
+                    $timeout,
+                )
+                .map(|operation| (operation.index(), ::std::option::Option::Some(operation)))
+            }
+        };
+        match operation {
+            ::std::option::Option::Some((index, operation)) => {
+                $crate::select_cases!(@received_at index operation 0; $((recv $handle ($slot) ($pattern) ($body)))+)
+            }
+            ::std::option::Option::None => $default,
+        }
+    }};
+    (@received_at $index:ident $operation:ident $count:expr;) => {
+        ::std::unreachable!("one of the cases was chosen")
+    };
+    (@received_at $index:ident $operation:ident $count:expr; (recv $handle:ident ($slot:ident) ($pattern:pat) ($body:expr)) $($rest:tt)*) => {
+        if $index == $count {
+            let $pattern = $crate::sync::channel::internal::received($handle, $slot, $operation);
+            $body
+        } else {
+            $crate::select_cases!(@received_at $index $operation $count + 1; $($rest)*)
+        }
+    };
     ($biased:tt; [$($done:tt)+] []) => {{
         let operation = $crate::sync::channel::internal::select(
             &mut $crate::select_cases!(@number 0; [] $($done)+),

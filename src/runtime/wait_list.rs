@@ -501,8 +501,8 @@ pub(crate) fn wait_after<'a, S, V>(
         }
         match park::try_park(deadline) {
             Ok(()) => {
-                let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                if late && !node.is_granted() {
+                let late = |deadline| Instant::now() >= deadline;
+                if !node.is_granted() && deadline.is_some_and(late) {
                     break Left::TimedOut;
                 }
             }

@@ -30,6 +30,7 @@
 //! ```
 
 mod error;
+mod glance;
 mod select;
 mod shared;
 
@@ -52,6 +53,7 @@ pub use crate::select;
 /// What the macro `select!` is made of. Apart, so that whoever imports the macro does not import a function of its name.
 #[doc(hidden)]
 pub mod internal {
+    pub use super::glance::{Found, Order, glance, received};
     pub use super::select::{Case, Ready, select, select_timeout, try_select};
 }
 

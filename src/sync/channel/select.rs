@@ -569,7 +569,7 @@ fn wait_once(cases: &[Case<'_>], deadline: Option<Instant>, watches: bool) -> En
 
 /// A number below `bound`, which is not 0. Never inlined: a green thread that has moved must not find the other thread's state.
 #[inline(never)]
-fn random_below(bound: usize) -> usize {
+pub(super) fn random_below(bound: usize) -> usize {
     thread_local! {
         static STATE: Cell<u64> = const { Cell::new(0) };
     }

@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 use super::error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
+use super::glance::Found;
 use super::select::{Arm, Token};
 use crate::runtime::interrupt;
 use crate::runtime::lock::{Lock, LockGuard};
@@ -513,6 +514,32 @@ impl<T> Channel<T> {
                 return Ok(message);
             }
         }
+    }
+
+    /// Receives for a selection that has not begun to wait; otherwise says what to do instead.
+    #[inline]
+    pub(super) fn glance(&self) -> Result<Result<T, RecvError>, Found> {
+        let mut state = self.state.lock();
+        if let Some((message, wake)) = state.take() {
+            drop(state);
+            wake.wake();
+            return Ok(Ok(message));
+        }
+        if state.disconnected {
+            return Ok(Err(RecvError));
+        }
+        if self.buffered {
+            return Err(Found::Nothing);
+        }
+        if let Some(clock) = &mut state.clock {
+            let now = Instant::now();
+            return clock.tick(now, now).map(Ok).ok_or(Found::Nothing);
+        }
+        Err(if state.selecting_senders.is_empty() {
+            Found::Nothing
+        } else {
+            Found::Selection
+        })
     }
 
     /// Receives, waiting until `deadline` at most if there is one.
