@@ -126,6 +126,17 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// If the receiver is gone. The message comes back in the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::mpsc::{SendError, channel};
+    ///
+    /// let (sender, receiver) = channel();
+    /// assert_eq!(sender.send(1), Ok(()));
+    /// drop(receiver);
+    /// assert_eq!(sender.send(2), Err(SendError(2)));
+    /// ```
     #[inline]
     pub fn send(&self, t: T) -> Result<(), SendError<T>> {
         self.inner.send(t).map_err(|error| SendError(error.0))
@@ -138,6 +149,17 @@ impl<T> SyncSender<T> {
     /// # Errors
     ///
     /// If the receiver is gone. The message comes back in the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::mpsc::sync_channel;
+    ///
+    /// let (sender, receiver) = sync_channel(0);
+    /// let received = corde::go!({ receiver.recv() });
+    /// sender.send("met").unwrap();
+    /// assert_eq!(received.join().unwrap(), Ok("met"));
+    /// ```
     #[inline]
     pub fn send(&self, t: T) -> Result<(), SendError<T>> {
         self.inner.send(t).map_err(|error| SendError(error.0))
@@ -148,6 +170,15 @@ impl<T> SyncSender<T> {
     /// # Errors
     ///
     /// If the channel is full, or the receiver is gone; with a bound of 0: if the receiver does not wait. The message comes back in the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::mpsc::{TrySendError, sync_channel};
+    ///
+    /// let (sender, _receiver) = sync_channel(0);
+    /// assert_eq!(sender.try_send(1), Err(TrySendError::Full(1)));
+    /// ```
     pub fn try_send(&self, t: T) -> Result<(), TrySendError<T>> {
         self.inner.try_send(t).map_err(|error| match error {
             channel::TrySendError::Full(message) => TrySendError::Full(message),
@@ -169,6 +200,17 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// If the channel is empty; disconnected, if also all senders are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::mpsc::{TryRecvError, channel};
+    ///
+    /// let (sender, receiver) = channel();
+    /// assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+    /// sender.send(1).unwrap();
+    /// assert_eq!(receiver.try_recv(), Ok(1));
+    /// ```
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         self.inner.try_recv().map_err(|error| match error {
             channel::TryRecvError::Empty => TryRecvError::Empty,
@@ -181,6 +223,17 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// If it is empty and all senders are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::mpsc::{RecvError, channel};
+    ///
+    /// let (sender, receiver) = channel();
+    /// corde::go!({ sender.send("only").unwrap() });
+    /// assert_eq!(receiver.recv(), Ok("only"));
+    /// assert_eq!(receiver.recv(), Err(RecvError));
+    /// ```
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
         self.inner.recv().map_err(|channel::RecvError| RecvError)
@@ -191,6 +244,17 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// If the time is over, or the channel is empty and all senders are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::mpsc::{RecvTimeoutError, channel};
+    /// use std::time::Duration;
+    ///
+    /// let (_sender, receiver) = channel::<()>();
+    /// let nothing = receiver.recv_timeout(Duration::from_millis(1));
+    /// assert_eq!(nothing, Err(RecvTimeoutError::Timeout));
+    /// ```
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.inner
             .recv_timeout(timeout)
@@ -201,11 +265,27 @@ impl<T> Receiver<T> {
     }
 
     /// Receives until all senders are gone, waiting in between.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = corde::sync::mpsc::channel();
+    /// corde::go!({ (1..=3).for_each(|number| sender.send(number).unwrap()) });
+    /// assert_eq!(receiver.iter().sum::<i32>(), 6);
+    /// ```
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self }
     }
 
     /// Receives until the channel is empty.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = corde::sync::mpsc::channel();
+    /// (1..=3).for_each(|number| sender.send(number).unwrap());
+    /// assert_eq!(receiver.try_iter().sum::<i32>(), 6);
+    /// ```
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }

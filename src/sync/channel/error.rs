@@ -114,6 +114,14 @@ pub enum RecvTimeoutError {
 
 impl<T> SendError<T> {
     /// Returns the message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::SendError;
+    ///
+    /// assert_eq!(SendError("kept").into_inner(), "kept");
+    /// ```
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -121,6 +129,14 @@ impl<T> SendError<T> {
 
 impl<T> TrySendError<T> {
     /// Returns the message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::TrySendError;
+    ///
+    /// assert_eq!(TrySendError::Full("kept").into_inner(), "kept");
+    /// ```
     pub fn into_inner(self) -> T {
         match self {
             TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
@@ -128,11 +144,30 @@ impl<T> TrySendError<T> {
     }
 
     /// Returns whether the channel was full.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::bounded;
+    ///
+    /// let (sender, _receiver) = bounded(0);
+    /// assert!(sender.try_send("nobody waits").unwrap_err().is_full());
+    /// ```
     pub fn is_full(&self) -> bool {
         matches!(self, TrySendError::Full(_))
     }
 
     /// Returns whether all receivers are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::bounded;
+    ///
+    /// let (sender, receiver) = bounded(1);
+    /// drop(receiver);
+    /// assert!(sender.try_send(1).unwrap_err().is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TrySendError::Disconnected(_))
     }
@@ -140,6 +175,14 @@ impl<T> TrySendError<T> {
 
 impl<T> SendTimeoutError<T> {
     /// Returns the message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::SendTimeoutError;
+    ///
+    /// assert_eq!(SendTimeoutError::Timeout("kept").into_inner(), "kept");
+    /// ```
     pub fn into_inner(self) -> T {
         match self {
             SendTimeoutError::Timeout(message) | SendTimeoutError::Disconnected(message) => message,
@@ -147,11 +190,32 @@ impl<T> SendTimeoutError<T> {
     }
 
     /// Returns whether the time was over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::bounded;
+    /// use std::time::Duration;
+    ///
+    /// let (sender, _receiver) = bounded(0);
+    /// assert!(sender.send_timeout(1, Duration::ZERO).unwrap_err().is_timeout());
+    /// ```
     pub fn is_timeout(&self) -> bool {
         matches!(self, SendTimeoutError::Timeout(_))
     }
 
     /// Returns whether all receivers are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::bounded;
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = bounded(1);
+    /// drop(receiver);
+    /// assert!(sender.send_timeout(1, Duration::ZERO).unwrap_err().is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, SendTimeoutError::Disconnected(_))
     }
@@ -159,11 +223,30 @@ impl<T> SendTimeoutError<T> {
 
 impl TryRecvError {
     /// Returns whether the channel was empty.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::unbounded;
+    ///
+    /// let (_sender, receiver) = unbounded::<()>();
+    /// assert!(receiver.try_recv().unwrap_err().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         matches!(self, TryRecvError::Empty)
     }
 
     /// Returns whether it was empty and all senders are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::unbounded;
+    ///
+    /// let (sender, receiver) = unbounded::<()>();
+    /// drop(sender);
+    /// assert!(receiver.try_recv().unwrap_err().is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TryRecvError::Disconnected)
     }
@@ -171,11 +254,32 @@ impl TryRecvError {
 
 impl RecvTimeoutError {
     /// Returns whether the time was over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::unbounded;
+    /// use std::time::Duration;
+    ///
+    /// let (_sender, receiver) = unbounded::<()>();
+    /// assert!(receiver.recv_timeout(Duration::ZERO).unwrap_err().is_timeout());
+    /// ```
     pub fn is_timeout(&self) -> bool {
         matches!(self, RecvTimeoutError::Timeout)
     }
 
     /// Returns whether the channel was empty and all senders are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::unbounded;
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = unbounded::<()>();
+    /// drop(sender);
+    /// assert!(receiver.recv_timeout(Duration::ZERO).unwrap_err().is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, RecvTimeoutError::Disconnected)
     }

@@ -11,6 +11,7 @@ use super::{Receiver, RecvError, SelectedOperation};
 use crate::runtime::worker;
 
 /// What a glance has found.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// What receiving answers.
@@ -22,6 +23,7 @@ pub enum Found {
 }
 
 /// Looks whether `receiver` can receive, and takes what there is.
+#[doc(hidden)]
 #[inline]
 pub fn glance<T>(receiver: &Receiver<T>, result: &mut Option<Result<T, RecvError>>) -> Found {
     match receiver.channel.glance() {
@@ -34,6 +36,7 @@ pub fn glance<T>(receiver: &Receiver<T>, result: &mut Option<Result<T, RecvError
 }
 
 /// What was received, either way.
+#[doc(hidden)]
 #[inline]
 pub fn received<T>(
     receiver: &Receiver<T>,
@@ -48,6 +51,7 @@ pub fn received<T>(
 }
 
 /// The order in which the receivers are looked at.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Order {
     next: usize,
@@ -58,6 +62,7 @@ pub struct Order {
 
 impl Order {
     /// For a selection that may wait: it may let others run here.
+    #[doc(hidden)]
     #[inline]
     pub fn waiting(count: usize, biased: bool) -> Order {
         // Beforehand: what strikes there must not find a message taken.
@@ -66,6 +71,7 @@ impl Order {
     }
 
     /// For one that does not.
+    #[doc(hidden)]
     #[inline]
     pub fn new(count: usize, biased: bool) -> Order {
         let drawn = if biased { 0 } else { random_below(2 * count) };

@@ -235,6 +235,16 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// If the channel is full, or its receivers are gone; of capacity 0: if no receiver waits. The message comes back in the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{TrySendError, bounded};
+    ///
+    /// let (sender, _receiver) = bounded(1);
+    /// assert_eq!(sender.try_send(1), Ok(()));
+    /// assert_eq!(sender.try_send(2), Err(TrySendError::Full(2)));
+    /// ```
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         self.channel.try_send(message)
     }
@@ -244,6 +254,17 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// If all receivers are gone. The message comes back in the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::bounded;
+    ///
+    /// let (sender, receiver) = bounded(0);
+    /// let received = corde::go!({ receiver.recv() });
+    /// sender.send("met").unwrap();
+    /// assert_eq!(received.join().unwrap(), Ok("met"));
+    /// ```
     #[inline]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         let sent = self.channel.send(message, None);
@@ -255,6 +276,18 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// If the time is over, or all receivers are gone. The message comes back in the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{SendTimeoutError, bounded};
+    /// use std::time::Duration;
+    ///
+    /// let (sender, _receiver) = bounded(1);
+    /// assert_eq!(sender.send_timeout(1, Duration::from_secs(60)), Ok(()));
+    /// let full = sender.send_timeout(2, Duration::from_millis(1));
+    /// assert_eq!(full, Err(SendTimeoutError::Timeout(2)));
+    /// ```
     pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         self.channel
             .send(message, Instant::now().checked_add(timeout))
@@ -265,6 +298,17 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// If the time is over, or all receivers are gone. The message comes back in the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{SendTimeoutError, bounded};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (sender, _receiver) = bounded(0);
+    /// let deadline = Instant::now() + Duration::from_millis(1);
+    /// assert_eq!(sender.send_deadline(1, deadline), Err(SendTimeoutError::Timeout(1)));
+    /// ```
     pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
         self.channel.send(message, Some(deadline))
     }
@@ -279,6 +323,17 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// If the channel is empty; of capacity 0: if no sender waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{TryRecvError, unbounded};
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+    /// sender.send(1).unwrap();
+    /// assert_eq!(receiver.try_recv(), Ok(1));
+    /// ```
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         self.channel.try_recv()
     }
@@ -288,6 +343,17 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// If it is empty and all senders are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{RecvError, unbounded};
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// corde::go!({ sender.send("only").unwrap() });
+    /// assert_eq!(receiver.recv(), Ok("only"));
+    /// assert_eq!(receiver.recv(), Err(RecvError));
+    /// ```
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
         self.channel.recv(None).map_err(|_| RecvError)
@@ -298,6 +364,17 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// If the time is over, or the channel is empty and all senders are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{RecvTimeoutError, unbounded};
+    /// use std::time::Duration;
+    ///
+    /// let (_sender, receiver) = unbounded::<()>();
+    /// let nothing = receiver.recv_timeout(Duration::from_millis(1));
+    /// assert_eq!(nothing, Err(RecvTimeoutError::Timeout));
+    /// ```
     #[inline]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.channel.recv(Instant::now().checked_add(timeout))
@@ -308,17 +385,48 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// If the time is over, or the channel is empty and all senders are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{RecvTimeoutError, unbounded};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (_sender, receiver) = unbounded::<()>();
+    /// let deadline = Instant::now() + Duration::from_millis(1);
+    /// assert_eq!(receiver.recv_deadline(deadline), Err(RecvTimeoutError::Timeout));
+    /// ```
     #[inline]
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.channel.recv(Some(deadline))
     }
 
     /// Receives until the channel is disconnected, waiting in between.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::unbounded;
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// corde::go!({ (1..=3).for_each(|number| sender.send(number).unwrap()) });
+    /// assert_eq!(receiver.iter().sum::<i32>(), 6);
+    /// ```
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self }
     }
 
     /// Receives until the channel is empty.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::unbounded;
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// (1..=3).for_each(|number| sender.send(number).unwrap());
+    /// assert_eq!(receiver.try_iter().sum::<i32>(), 6);
+    /// ```
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }
@@ -329,26 +437,72 @@ macro_rules! end {
     ($End:ident, $side:expr) => {
         impl<T> $End<T> {
             /// Returns whether there is no message in the channel. One with capacity 0 is always empty.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// let (sender, receiver) = corde::sync::channel::unbounded();
+            /// assert!(sender.is_empty() && receiver.is_empty());
+            /// sender.send(1).unwrap();
+            /// assert!(!sender.is_empty() && !receiver.is_empty());
+            /// ```
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
             }
 
             /// Returns whether there is no room for another message. A channel with capacity 0 is always full.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// let (sender, receiver) = corde::sync::channel::bounded(1);
+            /// assert!(!sender.is_full());
+            /// sender.send(1).unwrap();
+            /// assert!(sender.is_full() && receiver.is_full());
+            /// ```
             pub fn is_full(&self) -> bool {
                 self.channel.is_full()
             }
 
             /// Returns how many messages are in the channel.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// let (sender, receiver) = corde::sync::channel::bounded(8);
+            /// sender.send(1).unwrap();
+            /// assert_eq!((sender.len(), receiver.len()), (1, 1));
+            /// ```
             pub fn len(&self) -> usize {
                 self.channel.len()
             }
 
             /// Returns how many messages there is room for; none, if it is unbounded.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use corde::sync::channel::{bounded, unbounded};
+            ///
+            /// let (sender, receiver) = bounded::<()>(8);
+            /// assert_eq!((sender.capacity(), receiver.capacity()), (Some(8), Some(8)));
+            /// assert_eq!(unbounded::<()>().0.capacity(), None);
+            /// ```
             pub fn capacity(&self) -> Option<usize> {
                 self.channel.capacity()
             }
 
             /// Returns whether both belong to the same channel.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use corde::sync::channel::unbounded;
+            ///
+            /// let (sender, receiver) = unbounded::<()>();
+            /// assert!(sender.same_channel(&sender.clone()) && receiver.same_channel(&receiver.clone()));
+            /// assert!(!receiver.same_channel(&unbounded().1));
+            /// ```
             pub fn same_channel(&self, other: &$End<T>) -> bool {
                 self.channel.is_same(&other.channel)
             }

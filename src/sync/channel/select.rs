@@ -633,6 +633,18 @@ unsafe impl Sync for Select<'_> {}
 
 impl<'a> Select<'a> {
     /// Makes an empty list of operations.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, unbounded};
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// sender.send(1).unwrap();
+    /// let mut select = Select::new();
+    /// select.recv(&receiver);
+    /// assert_eq!(select.select().recv(&receiver), Ok(1));
+    /// ```
     #[must_use]
     pub fn new() -> Select<'a> {
         Select {
@@ -643,6 +655,20 @@ impl<'a> Select<'a> {
     }
 
     /// Makes an empty list of operations, of which the first that is ready is selected, and none at random.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, unbounded};
+    ///
+    /// let (urgent, usual) = (unbounded(), unbounded());
+    /// urgent.0.send("urgent").unwrap();
+    /// usual.0.send("usual").unwrap();
+    /// let mut select = Select::new_biased();
+    /// select.recv(&urgent.1);
+    /// select.recv(&usual.1);
+    /// assert_eq!(select.select().recv(&urgent.1), Ok("urgent"));
+    /// ```
     #[must_use]
     pub fn new_biased() -> Select<'a> {
         Select {
@@ -652,11 +678,42 @@ impl<'a> Select<'a> {
     }
 
     /// Adds a send operation, and returns its number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, bounded};
+    ///
+    /// let (sender, receiver) = bounded(1);
+    /// let mut select = Select::new();
+    /// let sending = select.send(&sender);
+    /// let operation = select.select();
+    /// assert_eq!(operation.index(), sending);
+    /// operation.send(&sender, 7).unwrap();
+    /// assert_eq!(receiver.recv(), Ok(7));
+    /// ```
     pub fn send<T>(&mut self, sender: &'a Sender<T>) -> usize {
         self.add(sender)
     }
 
     /// Adds a receive operation, and returns its number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, unbounded};
+    ///
+    /// let (one, two) = (unbounded(), unbounded());
+    /// two.0.send(2).unwrap();
+    ///
+    /// let mut select = Select::new();
+    /// let (first, second) = (select.recv(&one.1), select.recv(&two.1));
+    /// assert_ne!(first, second);
+    /// let operation = select.select();
+    /// assert_eq!(operation.index(), second);
+    /// assert_eq!(operation.recv(&two.1), Ok(2));
+    /// # one.0.send(1).unwrap();
+    /// ```
     pub fn recv<T>(&mut self, receiver: &'a Receiver<T>) -> usize {
         self.add(receiver)
     }
@@ -673,6 +730,22 @@ impl<'a> Select<'a> {
     /// # Panics
     ///
     /// If there is none with this number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, unbounded};
+    ///
+    /// let (one, two) = (unbounded(), unbounded());
+    /// two.0.send(2).unwrap();
+    ///
+    /// let mut select = Select::new();
+    /// select.recv(&one.1);
+    /// let second = select.recv(&two.1);
+    /// select.remove(second);
+    /// assert!(select.try_select().is_err());
+    /// # one.0.send(1).unwrap();
+    /// ```
     pub fn remove(&mut self, index: usize) {
         assert!(
             index < self.next,
@@ -690,6 +763,19 @@ impl<'a> Select<'a> {
     /// # Errors
     ///
     /// If there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, unbounded};
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// let mut select = Select::new();
+    /// select.recv(&receiver);
+    /// assert!(select.try_select().is_err());
+    /// sender.send(1).unwrap();
+    /// assert_eq!(select.try_select().unwrap().recv(&receiver), Ok(1));
+    /// ```
     pub fn try_select(&mut self) -> Result<SelectedOperation<'a>, TrySelectError> {
         run(&mut self.cases, Patience::None, self.biased).ok_or(TrySelectError)
     }
@@ -699,6 +785,18 @@ impl<'a> Select<'a> {
     /// # Panics
     ///
     /// If the list is empty: it would wait for ever.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, unbounded};
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// corde::go!({ sender.send(1).unwrap() });
+    /// let mut select = Select::new();
+    /// select.recv(&receiver);
+    /// assert_eq!(select.select().recv(&receiver), Ok(1));
+    /// ```
     pub fn select(&mut self) -> SelectedOperation<'a> {
         assert!(
             !self.cases.is_empty(),
@@ -712,6 +810,18 @@ impl<'a> Select<'a> {
     /// # Errors
     ///
     /// If none could be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, never};
+    /// use std::time::Duration;
+    ///
+    /// let receiver = never::<()>();
+    /// let mut select = Select::new();
+    /// select.recv(&receiver);
+    /// assert!(select.select_timeout(Duration::from_millis(1)).is_err());
+    /// ```
     pub fn select_timeout(
         &mut self,
         timeout: Duration,
@@ -724,6 +834,19 @@ impl<'a> Select<'a> {
     /// # Errors
     ///
     /// If none could be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, never};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let receiver = never::<()>();
+    /// let mut select = Select::new();
+    /// select.recv(&receiver);
+    /// let deadline = Instant::now() + Duration::from_millis(1);
+    /// assert!(select.select_deadline(deadline).is_err());
+    /// ```
     pub fn select_deadline(
         &mut self,
         deadline: Instant,
@@ -737,6 +860,20 @@ impl<'a> Select<'a> {
     /// # Errors
     ///
     /// If there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, unbounded};
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// let mut select = Select::new();
+    /// let index = select.recv(&receiver);
+    /// assert!(select.try_ready().is_err());
+    /// sender.send(1).unwrap();
+    /// assert_eq!(select.try_ready(), Ok(index));
+    /// assert_eq!(receiver.try_recv(), Ok(1));
+    /// ```
     pub fn try_ready(&mut self) -> Result<usize, TryReadyError> {
         for first in 0..self.cases.len() {
             if !self.biased {
@@ -756,6 +893,19 @@ impl<'a> Select<'a> {
     /// # Panics
     ///
     /// If the list is empty: it would wait for ever.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, unbounded};
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// corde::go!({ sender.send(1).unwrap() });
+    /// let mut select = Select::new();
+    /// let index = select.recv(&receiver);
+    /// assert_eq!(select.ready(), index);
+    /// assert_eq!(receiver.try_recv(), Ok(1));
+    /// ```
     pub fn ready(&mut self) -> usize {
         assert!(
             !self.cases.is_empty(),
@@ -770,6 +920,18 @@ impl<'a> Select<'a> {
     /// # Errors
     ///
     /// If none was ready in time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, never};
+    /// use std::time::Duration;
+    ///
+    /// let receiver = never::<()>();
+    /// let mut select = Select::new();
+    /// select.recv(&receiver);
+    /// assert!(select.ready_timeout(Duration::from_millis(1)).is_err());
+    /// ```
     pub fn ready_timeout(&mut self, timeout: Duration) -> Result<usize, ReadyTimeoutError> {
         let deadline = Instant::now().checked_add(timeout);
         self.ready_until(deadline).ok_or(ReadyTimeoutError)
@@ -780,6 +942,19 @@ impl<'a> Select<'a> {
     /// # Errors
     ///
     /// If none was ready in time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, never};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let receiver = never::<()>();
+    /// let mut select = Select::new();
+    /// select.recv(&receiver);
+    /// let deadline = Instant::now() + Duration::from_millis(1);
+    /// assert!(select.ready_deadline(deadline).is_err());
+    /// ```
     pub fn ready_deadline(&mut self, deadline: Instant) -> Result<usize, ReadyTimeoutError> {
         self.ready_until(Some(deadline)).ok_or(ReadyTimeoutError)
     }
@@ -837,6 +1012,20 @@ impl fmt::Debug for Select<'_> {
 /// # Panics
 ///
 /// If it is dropped without having been completed; what it was selected for goes back to the channel.
+///
+/// # Examples
+///
+/// ```
+/// use corde::sync::channel::{Select, unbounded};
+///
+/// let (sender, receiver) = unbounded();
+/// sender.send(1).unwrap();
+/// let mut select = Select::new();
+/// let receiving = select.recv(&receiver);
+/// let operation = select.select();
+/// assert_eq!(operation.index(), receiving);
+/// assert_eq!(operation.recv(&receiver), Ok(1));
+/// ```
 #[must_use = "it has to be completed"]
 pub struct SelectedOperation<'a> {
     token: Token,
@@ -854,6 +1043,23 @@ impl<'a> SelectedOperation<'a> {
     }
 
     /// The number of the operation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, unbounded};
+    ///
+    /// let (one, two) = (unbounded(), unbounded());
+    /// two.0.send(2).unwrap();
+    ///
+    /// let mut select = Select::new();
+    /// select.recv(&one.1);
+    /// select.recv(&two.1);
+    /// let operation = select.select();
+    /// assert_eq!(operation.index(), 1);
+    /// # one.0.send(1).unwrap();
+    /// operation.recv(&two.1).unwrap();
+    /// ```
     #[must_use]
     pub fn index(&self) -> usize {
         self.case.index
@@ -868,6 +1074,18 @@ impl<'a> SelectedOperation<'a> {
     /// # Panics
     ///
     /// If `sender` is not the one that was selected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{Select, SendError, unbounded};
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// drop(receiver);
+    /// let mut select = Select::new();
+    /// select.send(&sender);
+    /// assert_eq!(select.select().send(&sender, 7), Err(SendError(7)));
+    /// ```
     pub fn send<T>(self, sender: &Sender<T>, message: T) -> Result<(), SendError<T>> {
         self.assert_is(ptr::from_ref(sender).addr(), "sender");
         let token = self.complete();
@@ -883,6 +1101,18 @@ impl<'a> SelectedOperation<'a> {
     /// # Panics
     ///
     /// If `receiver` is not the one that was selected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::sync::channel::{RecvError, Select, unbounded};
+    ///
+    /// let (sender, receiver) = unbounded::<()>();
+    /// drop(sender);
+    /// let mut select = Select::new();
+    /// select.recv(&receiver);
+    /// assert_eq!(select.select().recv(&receiver), Err(RecvError));
+    /// ```
     pub fn recv<T>(self, receiver: &Receiver<T>) -> Result<T, RecvError> {
         self.assert_is(ptr::from_ref(receiver).addr(), "receiver");
         let token = self.complete();
@@ -926,18 +1156,53 @@ impl fmt::Debug for SelectedOperation<'_> {
 }
 
 /// No operation could be selected at once.
+///
+/// # Examples
+///
+/// ```
+/// use corde::sync::channel::{Select, TrySelectError};
+///
+/// assert_eq!(Select::new().try_select().err(), Some(TrySelectError));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrySelectError;
 
 /// No operation could be selected in time.
+///
+/// # Examples
+///
+/// ```
+/// use corde::sync::channel::{Select, SelectTimeoutError};
+/// use std::time::Duration;
+///
+/// let nothing = Select::new().select_timeout(Duration::ZERO);
+/// assert_eq!(nothing.err(), Some(SelectTimeoutError));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SelectTimeoutError;
 
 /// No operation was ready.
+///
+/// # Examples
+///
+/// ```
+/// use corde::sync::channel::{Select, TryReadyError};
+///
+/// assert_eq!(Select::new().try_ready(), Err(TryReadyError));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TryReadyError;
 
 /// No operation was ready in time.
+///
+/// # Examples
+///
+/// ```
+/// use corde::sync::channel::{ReadyTimeoutError, Select};
+/// use std::time::Duration;
+///
+/// assert_eq!(Select::new().ready_timeout(Duration::ZERO), Err(ReadyTimeoutError));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadyTimeoutError;
 
