@@ -385,91 +385,17 @@ macro_rules! select_biased {
 #[macro_export]
 macro_rules! select_cases {
     // The end of a case: a block with or without a comma, or an expression with one.
-    (@receive $biased:tt [$($done:tt)*] [$($default:tt)*] ($receiver:expr) ($pattern:pat) $body:block, $($rest:tt)*) => {
-        $crate::select_cases!(@received $biased [$($done)*] [$($default)*] ($receiver) ($pattern) ($body) $($rest)*)
+    (@body $biased:tt [$($done:tt)*] $default:tt ($($case:tt)*) $body:block, $($rest:tt)*) => {
+        $crate::select_cases!($biased; [$($done)* ($($case)* ($body))] $default $($rest)*)
     };
-    (@receive $biased:tt [$($done:tt)*] [$($default:tt)*] ($receiver:expr) ($pattern:pat) $body:block $($rest:tt)*) => {
-        $crate::select_cases!(@received $biased [$($done)*] [$($default)*] ($receiver) ($pattern) ($body) $($rest)*)
+    (@body $biased:tt [$($done:tt)*] $default:tt ($($case:tt)*) $body:block $($rest:tt)*) => {
+        $crate::select_cases!($biased; [$($done)* ($($case)* ($body))] $default $($rest)*)
     };
-    (@receive $biased:tt [$($done:tt)*] [$($default:tt)*] ($receiver:expr) ($pattern:pat) $body:expr, $($rest:tt)*) => {
-        $crate::select_cases!(@received $biased [$($done)*] [$($default)*] ($receiver) ($pattern) ($body) $($rest)*)
+    (@body $biased:tt [$($done:tt)*] $default:tt ($($case:tt)*) $body:expr, $($rest:tt)*) => {
+        $crate::select_cases!($biased; [$($done)* ($($case)* ($body))] $default $($rest)*)
     };
-    (@receive $biased:tt [$($done:tt)*] [$($default:tt)*] ($receiver:expr) ($pattern:pat) $body:expr) => {
-        $crate::select_cases!(@received $biased [$($done)*] [$($default)*] ($receiver) ($pattern) ($body))
-    };
-    // What is written as the handle is evaluated once, before anything is tried, and lives as long as the whole.
-    (@received $biased:tt [$($done:tt)*] [$($default:tt)*] ($receiver:expr) ($pattern:pat) ($body:expr) $($rest:tt)*) => {
-        match $receiver {
-            ref handle => {
-                let handle: &$crate::sync::channel::Receiver<_> = handle;
-                $crate::select_cases!($biased; [$($done)* (recv handle () ($pattern) ($body))] [$($default)*] $($rest)*)
-            }
-        }
-    };
-    (@send $biased:tt [$($done:tt)*] [$($default:tt)*] ($sender:expr) ($message:expr) ($pattern:pat) $body:block, $($rest:tt)*) => {
-        $crate::select_cases!(@sent $biased [$($done)*] [$($default)*] ($sender) ($message) ($pattern) ($body) $($rest)*)
-    };
-    (@send $biased:tt [$($done:tt)*] [$($default:tt)*] ($sender:expr) ($message:expr) ($pattern:pat) $body:block $($rest:tt)*) => {
-        $crate::select_cases!(@sent $biased [$($done)*] [$($default)*] ($sender) ($message) ($pattern) ($body) $($rest)*)
-    };
-    (@send $biased:tt [$($done:tt)*] [$($default:tt)*] ($sender:expr) ($message:expr) ($pattern:pat) $body:expr, $($rest:tt)*) => {
-        $crate::select_cases!(@sent $biased [$($done)*] [$($default)*] ($sender) ($message) ($pattern) ($body) $($rest)*)
-    };
-    (@send $biased:tt [$($done:tt)*] [$($default:tt)*] ($sender:expr) ($message:expr) ($pattern:pat) $body:expr) => {
-        $crate::select_cases!(@sent $biased [$($done)*] [$($default)*] ($sender) ($message) ($pattern) ($body))
-    };
-    (@sent $biased:tt [$($done:tt)*] [$($default:tt)*] ($sender:expr) ($message:expr) ($pattern:pat) ($body:expr) $($rest:tt)*) => {
-        match $sender {
-            ref handle => {
-                let handle: &$crate::sync::channel::Sender<_> = handle;
-                $crate::select_cases!($biased; [$($done)* (send handle ($message) ($pattern) ($body))] [$($default)*] $($rest)*)
-            }
-        }
-    };
-    (@join $biased:tt [$($done:tt)*] [$($default:tt)*] ($($joined:tt)*) $body:block, $($rest:tt)*) => {
-        $crate::select_cases!(@joining $biased [$($done)*] [$($default)*] ($($joined)*) ($body) $($rest)*)
-    };
-    (@join $biased:tt [$($done:tt)*] [$($default:tt)*] ($($joined:tt)*) $body:block $($rest:tt)*) => {
-        $crate::select_cases!(@joining $biased [$($done)*] [$($default)*] ($($joined)*) ($body) $($rest)*)
-    };
-    (@join $biased:tt [$($done:tt)*] [$($default:tt)*] ($($joined:tt)*) $body:expr, $($rest:tt)*) => {
-        $crate::select_cases!(@joining $biased [$($done)*] [$($default)*] ($($joined)*) ($body) $($rest)*)
-    };
-    (@join $biased:tt [$($done:tt)*] [$($default:tt)*] ($($joined:tt)*) $body:expr) => {
-        $crate::select_cases!(@joining $biased [$($done)*] [$($default)*] ($($joined)*) ($body))
-    };
-    (@readable $($case:tt)*) => {
-        $crate::select_cases!(@socket readable $($case)*)
-    };
-    (@writable $($case:tt)*) => {
-        $crate::select_cases!(@socket writable $($case)*)
-    };
-    (@socket $which:ident $biased:tt [$($done:tt)*] [$($default:tt)*] ($socket:expr) $body:block, $($rest:tt)*) => {
-        $crate::select_cases!(@ready $which $biased [$($done)*] [$($default)*] ($socket) ($body) $($rest)*)
-    };
-    (@socket $which:ident $biased:tt [$($done:tt)*] [$($default:tt)*] ($socket:expr) $body:block $($rest:tt)*) => {
-        $crate::select_cases!(@ready $which $biased [$($done)*] [$($default)*] ($socket) ($body) $($rest)*)
-    };
-    (@socket $which:ident $biased:tt [$($done:tt)*] [$($default:tt)*] ($socket:expr) $body:expr, $($rest:tt)*) => {
-        $crate::select_cases!(@ready $which $biased [$($done)*] [$($default)*] ($socket) ($body) $($rest)*)
-    };
-    (@socket $which:ident $biased:tt [$($done:tt)*] [$($default:tt)*] ($socket:expr) $body:expr) => {
-        $crate::select_cases!(@ready $which $biased [$($done)*] [$($default)*] ($socket) ($body))
-    };
-    (@ready $which:ident $biased:tt [$($done:tt)*] [$($default:tt)*] ($socket:expr) ($body:expr) $($rest:tt)*) => {
-        match $crate::sync::channel::internal::Ready::$which(&$socket) {
-            ref handle => {
-                $crate::select_cases!($biased; [$($done)* (ready handle () () ($body))] [$($default)*] $($rest)*)
-            }
-        }
-    };
-    (@joining $biased:tt [$($done:tt)*] [$($default:tt)*] ($joined:ident $($pattern:pat)?) ($body:expr) $($rest:tt)*) => {
-        match $joined {
-            ref mut handle => {
-                let handle: &mut $crate::thread::JoinHandle<_> = handle;
-                $crate::select_cases!($biased; [$($done)* (join handle ($joined) ($($pattern)?) ($body))] [$($default)*] $($rest)*)
-            }
-        }
+    (@body $biased:tt [$($done:tt)*] $default:tt ($($case:tt)*) $body:expr) => {
+        $crate::select_cases!($biased; [$($done)* ($($case)* ($body))] $default)
     };
     (@default $biased:tt [$($done:tt)*] ($($timeout:expr)?) $body:block, $($rest:tt)*) => {
         $crate::select_cases!($biased; [$($done)*] [($($timeout)?) ($body)] $($rest)*)
@@ -556,6 +482,20 @@ macro_rules! select_cases {
     ($biased:tt; [$((recv $handle:ident () ($pattern:pat) ($body:expr)))+] [($timeout:expr) ($default:expr)]) => {{
         let timeout = $timeout;
         $crate::select_cases!(@slots ($biased waiting) ((timeout) ($default)) [] $((recv $handle () ($pattern) ($body)))+)
+    }};
+    // Two at a time, as macros nest only so deep.
+    (@slots $how:tt $default:tt [$($slotted:tt)*]
+        (recv $handle:ident () ($pattern:pat) ($body:expr))
+        (recv $other:ident () ($other_pattern:pat) ($other_body:expr))
+        $($rest:tt)*
+    ) => {{
+        let mut slot = ::std::option::Option::None;
+        let mut other_slot = ::std::option::Option::None;
+        $crate::select_cases!(@slots $how $default [
+            $($slotted)*
+            (recv $handle (slot) ($pattern) ($body))
+            (recv $other (other_slot) ($other_pattern) ($other_body))
+        ] $($rest)*)
     }};
     (@slots $how:tt $default:tt [$($slotted:tt)*] (recv $handle:ident () ($pattern:pat) ($body:expr)) $($rest:tt)*) => {{
         let mut slot = ::std::option::Option::None;
@@ -687,30 +627,68 @@ macro_rules! select_cases {
         }
     }};
 
-    // The beginning of a case.
-    ($biased:tt; [$($done:tt)*] [$($default:tt)*] recv($receiver:expr $(,)?) -> $pattern:pat => $($rest:tt)*) => {
-        $crate::select_cases!(@receive $biased [$($done)*] [$($default)*] ($receiver) ($pattern) $($rest)*)
+    // The beginning of a case. What is written as the handle is evaluated once, before anything is tried, and lives as long as the whole.
+    ($biased:tt; $done:tt $default:tt recv($receiver:expr $(,)?) -> $pattern:pat => $($rest:tt)*) => {
+        match $receiver {
+            ref handle => {
+                let handle: &$crate::sync::channel::Receiver<_> = handle;
+                $crate::select_cases!(@body $biased $done $default (recv handle () ($pattern)) $($rest)*)
+            }
+        }
     };
-    ($biased:tt; [$($done:tt)*] [$($default:tt)*] recv($receiver:expr $(,)?) => $($rest:tt)*) => {
-        $crate::select_cases!(@receive $biased [$($done)*] [$($default)*] ($receiver) (_) $($rest)*)
+    ($biased:tt; $done:tt $default:tt recv($receiver:expr $(,)?) => $($rest:tt)*) => {
+        match $receiver {
+            ref handle => {
+                let handle: &$crate::sync::channel::Receiver<_> = handle;
+                $crate::select_cases!(@body $biased $done $default (recv handle () (_)) $($rest)*)
+            }
+        }
     };
-    ($biased:tt; [$($done:tt)*] [$($default:tt)*] send($sender:expr, $message:expr $(,)?) -> $pattern:pat => $($rest:tt)*) => {
-        $crate::select_cases!(@send $biased [$($done)*] [$($default)*] ($sender) ($message) ($pattern) $($rest)*)
+    ($biased:tt; $done:tt $default:tt send($sender:expr, $message:expr $(,)?) -> $pattern:pat => $($rest:tt)*) => {
+        match $sender {
+            ref handle => {
+                let handle: &$crate::sync::channel::Sender<_> = handle;
+                $crate::select_cases!(@body $biased $done $default (send handle ($message) ($pattern)) $($rest)*)
+            }
+        }
     };
-    ($biased:tt; [$($done:tt)*] [$($default:tt)*] send($sender:expr, $message:expr $(,)?) => $($rest:tt)*) => {
-        $crate::select_cases!(@send $biased [$($done)*] [$($default)*] ($sender) ($message) (_) $($rest)*)
+    ($biased:tt; $done:tt $default:tt send($sender:expr, $message:expr $(,)?) => $($rest:tt)*) => {
+        match $sender {
+            ref handle => {
+                let handle: &$crate::sync::channel::Sender<_> = handle;
+                $crate::select_cases!(@body $biased $done $default (send handle ($message) (_)) $($rest)*)
+            }
+        }
     };
-    ($biased:tt; [$($done:tt)*] [$($default:tt)*] readable($socket:expr $(,)?) => $($rest:tt)*) => {
-        $crate::select_cases!(@readable $biased [$($done)*] [$($default)*] ($socket) $($rest)*)
+    ($biased:tt; $done:tt $default:tt readable($socket:expr $(,)?) => $($rest:tt)*) => {
+        match $crate::sync::channel::internal::Ready::readable(&$socket) {
+            ref handle => {
+                $crate::select_cases!(@body $biased $done $default (ready handle () ()) $($rest)*)
+            }
+        }
     };
-    ($biased:tt; [$($done:tt)*] [$($default:tt)*] writable($socket:expr $(,)?) => $($rest:tt)*) => {
-        $crate::select_cases!(@writable $biased [$($done)*] [$($default)*] ($socket) $($rest)*)
+    ($biased:tt; $done:tt $default:tt writable($socket:expr $(,)?) => $($rest:tt)*) => {
+        match $crate::sync::channel::internal::Ready::writable(&$socket) {
+            ref handle => {
+                $crate::select_cases!(@body $biased $done $default (ready handle () ()) $($rest)*)
+            }
+        }
     };
-    ($biased:tt; [$($done:tt)*] [$($default:tt)*] join($joined:ident $(,)?) -> $pattern:pat => $($rest:tt)*) => {
-        $crate::select_cases!(@join $biased [$($done)*] [$($default)*] ($joined $pattern) $($rest)*)
+    ($biased:tt; $done:tt $default:tt join($joined:ident $(,)?) -> $pattern:pat => $($rest:tt)*) => {
+        match $joined {
+            ref mut handle => {
+                let handle: &mut $crate::thread::JoinHandle<_> = handle;
+                $crate::select_cases!(@body $biased $done $default (join handle ($joined) ($pattern)) $($rest)*)
+            }
+        }
     };
-    ($biased:tt; [$($done:tt)*] [$($default:tt)*] join($joined:ident $(,)?) => $($rest:tt)*) => {
-        $crate::select_cases!(@join $biased [$($done)*] [$($default)*] ($joined) $($rest)*)
+    ($biased:tt; $done:tt $default:tt join($joined:ident $(,)?) => $($rest:tt)*) => {
+        match $joined {
+            ref mut handle => {
+                let handle: &mut $crate::thread::JoinHandle<_> = handle;
+                $crate::select_cases!(@body $biased $done $default (join handle ($joined) ()) $($rest)*)
+            }
+        }
     };
     ($biased:tt; [$($done:tt)*] [] default => $($rest:tt)*) => {
         $crate::select_cases!(@default $biased [$($done)*] () $($rest)*)

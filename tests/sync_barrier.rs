@@ -4,13 +4,13 @@
 mod util;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use corde::runtime::{Builder, LocalRuntime};
 use corde::sync::{Barrier, BarrierWaitResult};
-use corde::thread::{Cancelled, scope, spawn_local, yield_now};
+use corde::thread::{Cancelled, JoinHandle, scope, spawn_local, yield_now};
 use corde::time::timeout;
 use rstest::rstest;
 use util::threads::{Kind, wait_until};
@@ -143,6 +143,57 @@ fn one_that_has_met_the_others_goes_on_though_it_is_cancelled() {
         waiting.cancel();
         assert!(!waiting.join().unwrap());
     });
+}
+
+/// Its leader lets go of the lock now and then.
+#[rstest]
+#[timeout(LIMIT)]
+fn one_that_is_cancelled_while_many_are_woken_has_met_them() {
+    let many = scaled(5_000);
+    for _ in 0..10 {
+        // The crowd stands between two threads of a worker that is awake: the first is woken when the last's turn is far off.
+        let [awake, crowded] = [(); 2].map(|()| Builder::new().workers(1).build().unwrap());
+        let over = Arc::new(AtomicBool::new(false));
+        let theirs = over.clone();
+        let busy = awake.spawn(move || {
+            while !theirs.load(Ordering::Relaxed) {
+                yield_now();
+            }
+        });
+        let (barrier, arrived) = (
+            Arc::new(Barrier::new(many + 3)),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let meets = || {
+            let (barrier, arrived) = (barrier.clone(), arrived.clone());
+            move || {
+                arrived.fetch_add(1, Ordering::Relaxed);
+                barrier.wait();
+            }
+        };
+        let arrive = |number| wait_until(|| arrived.load(Ordering::Relaxed) == number);
+        let last = Arc::new(OnceLock::<JoinHandle<()>>::new());
+        let (meet, theirs) = (meets(), last.clone());
+        let first = awake.spawn(move || {
+            meet();
+            theirs.get().unwrap().cancel();
+        });
+        arrive(1);
+        awake.block_on(yield_now);
+        let crowd: Vec<_> = (0..many).map(|_| crowded.spawn(meets())).collect();
+        arrive(many + 1);
+        crowded.block_on(yield_now);
+        last.set(awake.spawn(meets())).unwrap();
+        arrive(many + 2);
+        awake.block_on(yield_now);
+        assert!(barrier.wait().is_leader());
+        first.join().unwrap();
+        crowd.into_iter().for_each(|one| one.join().unwrap());
+        let last = Arc::into_inner(last).and_then(OnceLock::into_inner);
+        last.unwrap().join().unwrap();
+        over.store(true, Ordering::Relaxed);
+        busy.join().unwrap();
+    }
 }
 
 #[rstest]

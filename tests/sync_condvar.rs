@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use corde::runtime::{Builder, LocalRuntime, Runtime};
@@ -174,6 +174,60 @@ fn notify_all_does_not_wake_those_who_come_back(#[values(1, 2, 4)] workers_: usi
         thread.join().unwrap();
     }
     assert_eq!(woken.load(Ordering::Relaxed), ROUNDS * WAITERS);
+}
+
+/// `notify_all` lets go of its lock now and then.
+#[rstest]
+#[timeout(LIMIT)]
+fn those_whom_notify_all_is_about_to_wake_take_no_notification_from_others() {
+    let many = scaled(5_000);
+    for _ in 0..10 {
+        // One waits before the crowd, on a worker that is awake: it is woken when the turn of most is far off.
+        let [awake, crowded] = [(); 2].map(|()| workers(1));
+        let over = Arc::new(AtomicBool::new(false));
+        let theirs = over.clone();
+        let busy = awake.spawn(move || {
+            while !theirs.load(Ordering::Relaxed) {
+                yield_now();
+            }
+        });
+        let (changed, arrived) = (Arc::new(Condvar::new()), Arc::new(AtomicUsize::new(0)));
+        let arrive = |number| wait_until(|| arrived.load(Ordering::Relaxed) == number);
+        let waits = || {
+            let (changed, arrived) = (changed.clone(), arrived.clone());
+            move || {
+                let mutex = Mutex::new(());
+                let locked = mutex.lock().unwrap();
+                arrived.fetch_add(1, Ordering::Relaxed);
+                drop(changed.wait(locked).unwrap());
+            }
+        };
+        let (wait, theirs) = (waits(), changed.clone());
+        let first = awake.spawn(move || {
+            wait();
+            let begun = Rc::new(Cell::new(false));
+            let (changed, has_begun) = (theirs.clone(), begun.clone());
+            let newcomer = spawn_local(move || {
+                let mutex = Mutex::new(());
+                has_begun.set(true);
+                drop(changed.wait(mutex.lock().unwrap()).unwrap());
+            });
+            // Once it has begun it goes on until it waits.
+            wait_until(|| begun.get());
+            theirs.notify_one();
+            timeout(LIMIT, || newcomer.join().unwrap()).expect("it is not notified");
+        });
+        arrive(1);
+        awake.block_on(yield_now);
+        let crowd: Vec<_> = (0..many).map(|_| crowded.spawn(waits())).collect();
+        arrive(many + 1);
+        crowded.block_on(yield_now);
+        changed.notify_all();
+        crowd.into_iter().for_each(|one| one.join().unwrap());
+        first.join().unwrap();
+        over.store(true, Ordering::Relaxed);
+        busy.join().unwrap();
+    }
 }
 
 #[rstest]

@@ -5,7 +5,7 @@ mod util;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
-use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -447,6 +447,51 @@ fn an_interrupt_does_not_poison_it() {
             assert!(!mutex.is_poisoned());
         });
     }
+}
+
+#[rstest]
+#[timeout(LIMIT)]
+fn a_panic_of_one_that_has_caught_an_interrupt_poisons_it() {
+    let mutex = Rc::new(Mutex::new(()));
+    alone(|| {
+        let theirs = mutex.clone();
+        let caught = spawn_local(move || {
+            catch(thread::park);
+            poison(&theirs);
+        });
+        yield_now();
+        caught.cancel();
+        caught.join().unwrap();
+    });
+    assert!(mutex.is_poisoned());
+    mutex.clear_poison();
+    let waits = || {
+        catch(thread::park);
+        poison(&mutex);
+    };
+    timeout(SHORT, waits).expect("it has caught the end of its time");
+    assert!(mutex.is_poisoned());
+}
+
+#[rstest]
+#[timeout(LIMIT)]
+fn one_that_goes_on_with_an_interrupt_that_it_has_caught_does_not_poison_it() {
+    let mutex = Rc::new(Mutex::new(()));
+    alone(|| {
+        let theirs = mutex.clone();
+        let passes_on = spawn_local(move || {
+            let first = catch_unwind(thread::park).expect_err("it is cancelled");
+            let second = catch_unwind(thread::park).expect_err("it is cancelled still");
+            let _locked = theirs.lock();
+            // It does not matter that another is gone.
+            let _dropped_while_unwinding = first;
+            resume_unwind(second);
+        });
+        yield_now();
+        passes_on.cancel();
+        assert_cancelled(passes_on.join());
+    });
+    assert!(!mutex.is_poisoned());
 }
 
 #[test]

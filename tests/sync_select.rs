@@ -4,7 +4,7 @@
 mod util;
 
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use corde::runtime::{Builder, LocalRuntime};
 use corde::sync::channel::{
-    Receiver, RecvError, Select, SelectTimeoutError, Sender, TryRecvError, TrySendError, after, at,
-    bounded, never, tick, unbounded,
+    Receiver, RecvError, Select, SelectTimeoutError, SelectedOperation, Sender, TryRecvError,
+    TrySendError, after, at, bounded, never, tick, unbounded,
 };
 use corde::thread::{self, Cancelled, LocalJoinHandle, spawn_local, yield_now};
 use corde::time::timeout;
 use corde::{select, select_biased};
 use rstest::rstest;
 use util::random::Xorshift;
-use util::threads::{Kind, is_quiet_panic, panic_quietly, wait_until};
+use util::threads::{Kind, OnDrop, is_quiet_panic, panic_quietly, wait_until};
 use util::unwinding::panic_message;
 use util::{LIMIT, scaled, stress};
 
@@ -1107,4 +1107,60 @@ fn all_that_was_sent_is_received_or_left(
         assert_eq!(total(&account.sent), total(&account.received));
         assert_eq!(alive.load(Ordering::Relaxed), 0);
     }
+}
+
+/// As many as with crossbeam, within the default limit on how deep macros nest.
+#[test]
+fn there_may_be_thirty_two_operations() {
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..32).map(|_| bounded(1)).unzip();
+    macro_rules! select_of_all {
+        ($($index:literal)* $(; $($last:tt)*)?) => {
+            select! {
+                $(recv(receivers[$index]) -> message => message.unwrap(),)*
+                $($($last)*)?
+            }
+        };
+    }
+    senders[17].send(3).unwrap();
+    let received = select_of_all!(
+        0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+    );
+    assert_eq!(received, 3);
+    let nothing = select_of_all!(
+        0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31;
+        default => 0,
+    );
+    assert_eq!(nothing, 0);
+    let sent = select_of_all!(
+        0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30;
+        send(senders[31], 4) -> result => { result.unwrap(); 5 }
+    );
+    assert_eq!(sent, 5);
+    assert_eq!(receivers[31].try_recv(), Ok(4));
+}
+
+/// What it would wait for may need its worker.
+#[rstest]
+#[timeout(LIMIT)]
+fn one_that_unwinds_does_not_wait_for_the_message_of_a_selection() {
+    alone(|| {
+        let (sender, receiver) = bounded(0);
+        let theirs = receiver.clone();
+        let selects = start(move || select! { send(sender, 7) -> result => result });
+        let unwinds = start(move || {
+            let _empties = OnDrop(|| assert_eq!(theirs.try_recv(), Err(TryRecvError::Empty)));
+            panic_quietly();
+        });
+        unwinds.join().unwrap_err();
+        assert_eq!(receiver.try_recv(), Ok(7));
+        assert_eq!(selects.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn they_go_where_crossbeams_go() {
+    fn anywhere<T: Send + Sync + Unpin>() {}
+    fn unwinds<T: UnwindSafe + RefUnwindSafe + Unpin>() {}
+    anywhere::<Select<'static>>();
+    unwinds::<SelectedOperation<'static>>();
 }

@@ -53,14 +53,21 @@ pub(super) const TIMEOUT: u8 = 2;
 /// endless.cancel();
 /// assert!(endless.join().unwrap_err().is::<Cancelled>());
 /// ```
-#[derive(Debug)]
 pub struct Cancelled {
-    _private: (),
+    /// If it has unwound.
+    _strike: Option<Strike>,
 }
 
 impl Cancelled {
+    /// For one that ends without having been struck.
     pub(crate) fn new() -> Cancelled {
-        Cancelled { _private: () }
+        Cancelled { _strike: None }
+    }
+}
+
+impl fmt::Debug for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancelled").finish_non_exhaustive()
     }
 }
 
@@ -72,8 +79,47 @@ impl fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
-/// The payload of an unwind that ends at the limit with this address.
-struct Overdue(usize);
+/// The payload of an unwind that ends at a limit.
+struct Overdue {
+    /// Its address.
+    limit: usize,
+    _strike: Strike,
+}
+
+/// The part of a payload that knows when the unwind is over: a body that has caught it may go on unwinding with it, until it drops it. What panics
+/// then is a panic again.
+struct Strike {
+    thread: u64,
+    number: u16,
+}
+
+impl Strike {
+    fn begin() -> Strike {
+        let owner = Owner::current();
+        let thread = owner.identity();
+        owner.with_local(|local| {
+            let number = (local.strike.get() | Strike::UNWINDS).wrapping_add(2);
+            local.strike.set(number);
+            Strike { thread, number }
+        })
+    }
+
+    /// Bit of `Local::strike`: the thread unwinds from that strike. The rest tells one strike from the next.
+    const UNWINDS: u16 = 1;
+}
+
+impl Drop for Strike {
+    fn drop(&mut self) {
+        let owner = Owner::current();
+        if owner.identity() == self.thread {
+            owner.with_local(|local| {
+                if local.strike.get() == self.number {
+                    local.strike.set(self.number & !Strike::UNWINDS);
+                }
+            });
+        }
+    }
+}
 
 /// Returns whether this is the payload of an interrupt.
 pub(crate) fn is_interrupt(payload: &(dyn Any + Send)) -> bool {
@@ -87,7 +133,8 @@ pub(crate) fn unwind_cancelled() -> ! {
 
 /// Returns whether the calling thread unwinds from a panic, and not from an interrupt: what is left half done then is poisoned.
 pub(crate) fn is_panicking() -> bool {
-    thread::panicking() && !Owner::current().with_local(|local| local.interrupted.get())
+    let unwinds = |local: &Local| local.strike.get() & Strike::UNWINDS != 0;
+    thread::panicking() && !Owner::current().with_local(unwinds)
 }
 
 /// An interrupt that is to strike the calling thread, as soon as it has cleared up what it waits in.
@@ -106,10 +153,15 @@ impl Interrupt {
     /// Unwinds.
     #[cold]
     pub(crate) fn strike(self) -> ! {
-        Owner::current().with_local(|local| local.interrupted.set(true));
+        let strike = Strike::begin();
         match self.0 {
-            Kind::Cancelled => resume_unwind(Box::new(Cancelled::new())),
-            Kind::Overdue(limit) => resume_unwind(Box::new(Overdue(limit))),
+            Kind::Cancelled => resume_unwind(Box::new(Cancelled {
+                _strike: Some(strike),
+            })),
+            Kind::Overdue(limit) => resume_unwind(Box::new(Overdue {
+                limit,
+                _strike: strike,
+            })),
         }
     }
 }
@@ -126,8 +178,8 @@ pub(super) struct Local {
     masks: Cell<u32>,
     /// The innermost limit; they lie in the frames of the thread.
     limit: Cell<*const Limit>,
-    /// It unwinds from an interrupt, or did last.
-    interrupted: Cell<bool>,
+    /// The last interrupt that struck it, and whether it unwinds from that still.
+    strike: Cell<u16>,
     /// Its output may not leave this OS thread, and nobody is there to take it.
     pub(super) detached: Cell<bool>,
 }
@@ -137,7 +189,7 @@ impl Local {
         Local {
             masks: Cell::new(0),
             limit: Cell::new(ptr::null()),
-            interrupted: Cell::new(false),
+            strike: Cell::new(0),
             detached: Cell::new(false),
         }
     }
@@ -200,6 +252,14 @@ impl Owner {
         Owner {
             task: worker::current_task(),
             _not_send: PhantomData,
+        }
+    }
+
+    /// Tells threads apart.
+    fn identity(&self) -> u64 {
+        match &self.task {
+            Some(task) => task.id.as_u64().get(),
+            None => OS_THREAD.with(|local| ptr::from_ref(local).addr() as u64),
         }
     }
 
@@ -400,10 +460,7 @@ fn run_limited<T>(
     match result {
         Ok(value) => Some(value),
         Err(payload) => match payload.downcast::<Overdue>() {
-            Ok(overdue) if overdue.0 == limit.address() => {
-                limit.owner.with_local(|local| local.interrupted.set(false));
-                None
-            }
+            Ok(overdue) if overdue.limit == limit.address() => None,
             Ok(overdue) => resume_unwind(overdue),
             Err(payload) => resume_unwind(payload),
         },

@@ -109,9 +109,12 @@ impl Barrier {
         if meeting.arrived < self.needed {
             let waited = wait_list::wait(meeting, Meeting::waiting, End::Last, number, None);
             if let Err((left, _, mut meeting)) = waited {
-                meeting.arrived -= 1;
-                meeting.unlock();
-                left.strike();
+                // Unless they have met, and its turn to be told so was to come.
+                if meeting.number == number {
+                    meeting.arrived -= 1;
+                    meeting.unlock();
+                    left.strike();
+                }
             }
             return BarrierWaitResult(false);
         }

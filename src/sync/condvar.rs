@@ -1,7 +1,8 @@
 //! Waiting for what another thread changes under a mutex.
 //!
 //! A waiter's node has the number of its arrival, so that [`Condvar::notify_all`] wakes those who were there when it was called, and not those
-//! who come back while it is at it. Who has been woken by [`Condvar::notify_one`] and is interrupted before it has its mutex again passes that on:
+//! who come back while it is at it. As the lock is not held for all of them, they count as woken from the call on: they take no notification from
+//! those who come later. Who has been woken by [`Condvar::notify_one`] and is interrupted before it has its mutex again passes that on:
 //! it has not seen what it was told of.
 
 use std::fmt;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::mutex::{MutexGuard, Unlocked};
 use crate::runtime::lock::{Lock, LockGuard};
-use crate::runtime::wait_list::{self, End, WaitList};
+use crate::runtime::wait_list::{self, End, WaitList, Wake};
 
 /// Lets threads wait until another one tells them that something has changed; as [`std::sync::Condvar`], but waiting suspends a green thread.
 ///
@@ -53,6 +54,26 @@ pub struct Condvar {
 struct Queue {
     waiting: WaitList<Node>,
     arrivals: u64,
+    /// Who has arrived before this one is woken by a `notify_all`, which may be at it still.
+    told: u64,
+}
+
+impl Queue {
+    fn has_told(&mut self) -> bool {
+        let told = self.told;
+        self.waiting
+            .first_mut()
+            .is_some_and(|node| node.arrival < told)
+    }
+
+    /// Wakes the first of those that `notify_all` is to wake.
+    fn wake_told(&mut self) -> Option<Wake> {
+        if !self.has_told() {
+            return None;
+        }
+        let woken = self.waiting.grant_first(|node| node.told = Told::WithAll);
+        woken.map(|(_, wake)| wake)
+    }
 }
 
 struct Node {
@@ -125,6 +146,7 @@ impl Condvar {
             queue: Lock::new(Queue {
                 waiting: WaitList::new(),
                 arrivals: 0,
+                told: 0,
             }),
             occupied: AtomicBool::new(false),
         }
@@ -331,6 +353,9 @@ impl Condvar {
     #[inline(never)]
     fn wake_one(&self) {
         let mut queue = self.queue.lock();
+        while queue.has_told() {
+            queue = wait_list::grant_all(queue, Queue::wake_told).lock();
+        }
         let woken = queue.waiting.grant_first(|node| node.told = Told::Alone);
         self.note_left(queue);
         if let Some(((), wake)) = woken {
@@ -340,14 +365,9 @@ impl Condvar {
 
     #[inline(never)]
     fn wake_all(&self) {
-        let queue = self.queue.lock();
-        let arrivals = queue.arrivals;
-        wait_list::grant_all(queue, |queue| {
-            let waiting = &mut queue.waiting;
-            waiting.first_mut().filter(|node| node.arrival < arrivals)?;
-            let woken = waiting.grant_first(|node| node.told = Told::WithAll);
-            woken.map(|(_, wake)| wake)
-        });
+        let mut queue = self.queue.lock();
+        queue.told = queue.arrivals;
+        wait_list::grant_all(queue, Queue::wake_told);
         self.note_left(self.queue.lock());
     }
 
@@ -384,6 +404,10 @@ impl Condvar {
         };
         let told = match waited {
             Ok(node) => node.told,
+            Err((_, node, queue)) if node.arrival < queue.told => {
+                self.note_left(queue);
+                Told::WithAll
+            }
             Err((left, _, queue)) => {
                 self.note_left(queue);
                 left.strike();

@@ -318,7 +318,8 @@ impl<T> Receiver<T> {
     /// Receives without waiting.
     ///
     /// (In one case it waits a little: of a channel with capacity 0, when a sender has come by a [selection](crate::select), until that has its message
-    /// ready. The other forms then wait as long, too, even if their own time is over meanwhile.)
+    /// ready. The other forms then wait as long, too, even if their own time is over meanwhile. A thread that unwinds from a panic does not wait here:
+    /// it finds such a channel empty.)
     ///
     /// # Errors
     ///

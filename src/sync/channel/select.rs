@@ -17,6 +17,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -1032,6 +1033,10 @@ pub struct SelectedOperation<'a> {
     case: Case<'a>,
     _not_send: PhantomData<*const ()>,
 }
+
+// As crossbeam's: whatever it is used for, a panic leaves the channel whole.
+impl UnwindSafe for SelectedOperation<'_> {}
+impl RefUnwindSafe for SelectedOperation<'_> {}
 
 impl<'a> SelectedOperation<'a> {
     fn new(token: Token, case: Case<'a>) -> SelectedOperation<'a> {

@@ -30,6 +30,7 @@ use std::collections::VecDeque;
 use std::mem::{self, ManuallyDrop};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::{
@@ -506,6 +507,10 @@ impl<T> Channel<T> {
             if let Some(clock) = &mut state.clock {
                 let now = Instant::now();
                 return clock.tick(now, now).ok_or(TryRecvError::Empty);
+            }
+            // To wait for its message would hold up the worker, which may be the one that it needs.
+            if thread::panicking() {
+                return Err(TryRecvError::Empty);
             }
             let Some((sender, wake)) = self.claim_sender(&mut state) else {
                 return Err(TryRecvError::Empty);
