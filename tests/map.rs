@@ -450,24 +450,33 @@ fn an_ordered_panic_comes_in_its_place() {
     });
 }
 
-#[test]
-fn a_panic_after_the_iterator_is_the_scopes() {
-    let begun = AtomicBool::new(false);
-    let message = panic_message(|| {
-        thread::scope(|scope| {
-            let mut results = scope.map_unordered(0..2, 2, |item| {
-                if item == 0 {
-                    wait_until(|| begun.load(Ordering::SeqCst));
-                    return;
-                }
-                begun.store(true, Ordering::SeqCst);
-                let _ = catch_unwind(AssertUnwindSafe(|| park_for_ever()));
-                panic_quietly()
+// With many, the first to be cancelled may panic while the others are yet to be.
+#[rstest]
+#[case::alone(2, 1)]
+#[case::among_many(100, 20)]
+#[timeout(LIMIT)]
+fn a_panic_after_the_iterator_is_the_scopes(#[case] items: usize, #[case] rounds: usize) {
+    for _ in 0..rounds {
+        let begun = AtomicUsize::new(0);
+        let message = panic_message(|| {
+            thread::scope(|scope| {
+                let mut results = scope.map_unordered(0..items, items, |item| {
+                    if item == 0 {
+                        wait_until(|| begun.load(Ordering::SeqCst) == items - 1);
+                        return;
+                    }
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    if item > 1 {
+                        park_for_ever();
+                    }
+                    let _ = catch_unwind(AssertUnwindSafe(|| park_for_ever()));
+                    panic_quietly()
+                });
+                results.next();
             });
-            results.next();
         });
-    });
-    assert_eq!(message, "a scoped thread panicked");
+        assert_eq!(message, "a scoped thread panicked");
+    }
 }
 
 #[test]

@@ -680,6 +680,7 @@ fn a_runtime_waits_for_one_that_goes_on_for_a_while() {
 #[case::parked(|| thread::park())]
 #[case::yielding(|| thread::yield_now())]
 #[case::asleep(|| thread::park_timeout(Duration::from_micros(50)))]
+#[cfg_attr(feature = "asan", ignore = "leaves a green thread behind on purpose")]
 fn what_does_not_end_is_reported(#[case] wait: fn()) {
     let runtime = runtime(2);
     let begun = Arc::new(AtomicBool::new(false));

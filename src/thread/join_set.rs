@@ -259,7 +259,7 @@ impl<T: Send + 'static> JoinSet<T> {
 impl<T> Drop for JoinSet<T> {
     fn drop(&mut self) {
         self.cancel_all();
-        self.ended.close();
+        drop(self.ended.close());
     }
 }
 
@@ -295,9 +295,11 @@ impl<T> fmt::Debug for JoinSet<T> {
 /// Where the members of a set leave their results.
 pub(super) struct Ended<T>(Mutex<List<T>>);
 
+/// Which have ended, and with what; nothing, if they never ran.
+type Done<T> = VecDeque<(usize, Option<Result<T>>)>;
+
 struct List<T> {
-    /// Which have ended, and with what; nothing, if they never ran.
-    done: VecDeque<(usize, Option<Result<T>>)>,
+    done: Done<T>,
     /// Waits for the next one.
     waiter: Option<Waiter>,
     /// Nobody wants the results any more.
@@ -358,13 +360,11 @@ impl<T> Ended<T> {
         None
     }
 
-    /// Drops the results, and lets no more in.
-    pub(super) fn close(&self) {
+    /// Lets no more results in, and returns those that nobody has taken.
+    pub(super) fn close(&self) -> Done<T> {
         let mut list = self.list();
         list.closed = true;
-        let done = mem::take(&mut list.done);
-        drop(list);
-        drop(done);
+        mem::take(&mut list.done)
     }
 }
 

@@ -517,8 +517,11 @@ impl<I, F, T> Running<'_, '_, I, F, T> {
 
 impl<I, F, T> Drop for Running<'_, '_, I, F, T> {
     fn drop(&mut self) {
+        // Before they are cancelled, so that the scope hears of what panics while it is.
+        let untaken = self.ended.close();
         self.cancel();
-        self.ended.close();
+        // Last, as this may panic.
+        drop(untaken);
     }
 }
 
