@@ -41,15 +41,20 @@ fn spread(runtime: &Runtime, count: usize) -> Vec<usize> {
     })
 }
 
-/// How many of a hundred one worker may get at most: all, if they were not spread. With more workers than processors the system decides, too, as a
-/// worker that is kept from running has its fresh ones stolen.
+/// How many of a hundred one worker may get at most: all, if they were not spread. With more workers than processors the system has a say, too: a
+/// worker that is kept from running for a while has its fresh ones stolen. So the middle one of five rounds counts.
 #[rstest]
 #[case::two_workers(2, 75)]
 #[case::four_workers(4, 60)]
 fn one_spawner_spreads_its_green_threads(#[case] workers: usize, #[case] at_most: usize) {
-    let runtime = Runtime::builder().workers(workers).build().unwrap();
     let count = 300 * workers;
-    let shares = spread(&runtime, count);
-    let most = shares.iter().max().unwrap();
-    assert!(most * 100 < at_most * count, "{shares:?}");
+    let round = || {
+        let runtime = Runtime::builder().workers(workers).build().unwrap();
+        let mut shares = spread(&runtime, count);
+        shares.sort_unstable_by(|one, other| other.cmp(one));
+        shares
+    };
+    let mut rounds = [(); 5].map(|()| round());
+    rounds.sort();
+    assert!(rounds[2][0] * 100 < at_most * count, "{rounds:?}");
 }
