@@ -1,4 +1,5 @@
 //! `select!` over the ends of green threads.
+#![cfg(feature = "runtime")]
 
 mod util;
 

@@ -1,4 +1,5 @@
 //! `select!` over the readiness of sockets.
+#![cfg(feature = "runtime")]
 
 mod util;
 
