@@ -116,7 +116,7 @@ impl Wake {
 }
 
 /// Threads to be woken, some at a time.
-pub(crate) struct Wakes {
+struct Wakes {
     wakes: [Wake; Wakes::ROOM],
     len: usize,
 }
@@ -124,20 +124,15 @@ pub(crate) struct Wakes {
 impl Wakes {
     const ROOM: usize = 32;
 
-    pub(crate) const fn new() -> Wakes {
+    const fn new() -> Wakes {
         Wakes {
             wakes: [const { Wake(None) }; Wakes::ROOM],
             len: 0,
         }
     }
 
-    /// Returns whether the lock has to be given up before there is room for more.
-    pub(crate) fn is_full(&self) -> bool {
-        self.len == Wakes::ROOM
-    }
-
     /// Adds one, for which there is room.
-    pub(crate) fn push(&mut self, wake: Wake) {
+    fn push(&mut self, wake: Wake) {
         if wake.0.is_some() {
             self.wakes[self.len] = wake;
             self.len += 1;
@@ -145,7 +140,7 @@ impl Wakes {
     }
 
     /// Wakes them, after which there is room again.
-    pub(crate) fn wake(&mut self) {
+    fn wake(&mut self) {
         let len = mem::take(&mut self.len);
         for wake in &mut self.wakes[..len] {
             mem::replace(wake, Wake(None)).wake();

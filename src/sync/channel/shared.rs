@@ -40,7 +40,7 @@ use super::glance::Found;
 use super::select::{Arm, Token};
 use crate::runtime::interrupt;
 use crate::runtime::lock::{Lock, LockGuard};
-use crate::runtime::wait_list::{self, End, Left, Node, WaitList, Wake, Wakes};
+use crate::runtime::wait_list::{self, End, Left, Node, WaitList, Wake};
 use crate::runtime::worker;
 
 /// Messages that a bounded channel has room for from the beginning; more is allocated when it is needed.
@@ -799,17 +799,7 @@ impl<T> Channel<T> {
             Side::Receiver => mem::take(&mut state.buffer),
             Side::Sender => VecDeque::new(),
         };
-        let mut wakes = Wakes::new();
-        while let Some(wake) = state.let_go() {
-            wakes.push(wake);
-            if wakes.is_full() {
-                drop(state);
-                wakes.wake();
-                state = self.state.lock();
-            }
-        }
-        drop(state);
-        wakes.wake();
+        wait_list::grant_all(state, State::let_go);
         discard(messages);
     }
 
