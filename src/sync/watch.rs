@@ -34,7 +34,6 @@
 // has gone, which is likewise in order.
 
 pub mod error;
-mod guarded;
 mod receiver;
 mod sender;
 
@@ -46,12 +45,12 @@ use std::time::Instant;
 use crate::runtime::lock::Lock;
 use crate::runtime::wait_list::{self, End, Left, WaitList};
 use crate::runtime::worker;
+use crate::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use receiver::Receiver;
 pub use sender::Sender;
 
 use error::RecvError;
-use guarded::{Guarded, ReadGuard};
 
 /// All senders are gone.
 const CLOSED: usize = 1;
@@ -77,7 +76,7 @@ pub fn channel<T>(init: T) -> (Sender<T>, Receiver<T>) {
 }
 
 struct Shared<T> {
-    value: Guarded<T>,
+    value: RwLock<T>,
     state: AtomicUsize,
     senders: AtomicUsize,
     receivers: AtomicUsize,
@@ -94,6 +93,16 @@ struct Waiting {
 }
 
 impl<T> Shared<T> {
+    /// Waits until nobody changes the value. A panic while somebody did leaves it as it was left, as with Tokio: there is no poisoning.
+    fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.value.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else has the value.
+    fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.value.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> usize {
         self.state.load(Ordering::SeqCst)
     }
@@ -192,7 +201,7 @@ impl<T> Shared<T> {
 /// assert_eq!(look.len(), 5);
 /// ```
 pub struct Ref<'a, T> {
-    inner: ReadGuard<'a, T>,
+    inner: RwLockReadGuard<'a, T>,
     has_changed: bool,
 }
 

@@ -59,7 +59,7 @@ impl<T> Receiver<T> {
     /// ```
     #[must_use]
     pub fn borrow(&self) -> Ref<'_, T> {
-        let inner = self.shared.value.read();
+        let inner = self.shared.read();
         // The version does not change meanwhile.
         let has_changed = self.version != self.shared.version();
         Ref { inner, has_changed }
@@ -82,7 +82,7 @@ impl<T> Receiver<T> {
     /// assert!(!receiver.has_changed().unwrap());
     /// ```
     pub fn borrow_and_update(&mut self) -> Ref<'_, T> {
-        let inner = self.shared.value.read();
+        let inner = self.shared.read();
         let version = self.shared.version();
         let has_changed = self.version != version;
         self.version = version;
@@ -245,7 +245,7 @@ impl<T> Receiver<T> {
     /// ```
     pub fn wait_for(&mut self, mut f: impl FnMut(&T) -> bool) -> Result<Ref<'_, T>, RecvError> {
         loop {
-            let inner = self.shared.value.read();
+            let inner = self.shared.read();
             let version = self.shared.version();
             let has_changed = self.version != version;
             self.version = version;

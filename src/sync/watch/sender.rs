@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::runtime::lock::Lock;
 use crate::runtime::wait_list::{self, End, WaitList};
 use crate::runtime::worker;
+use crate::sync::RwLock;
 
 use super::error::SendError;
-use super::guarded::Guarded;
 use super::{CLOSED, Receiver, Ref, Shared, VERSION, Waiting};
 
 /// An end that changes the value. Its clones change the same one.
@@ -55,7 +55,7 @@ impl<T> Sender<T> {
     pub fn new(init: T) -> Sender<T> {
         Sender {
             shared: Arc::new(Shared {
-                value: Guarded::new(init),
+                value: RwLock::new(init),
                 state: AtomicUsize::new(0),
                 senders: AtomicUsize::new(1),
                 receivers: AtomicUsize::new(0),
@@ -156,7 +156,7 @@ impl<T> Sender<T> {
         F: FnOnce(&mut T) -> bool,
     {
         worker::spend();
-        let mut value = self.shared.value.write();
+        let mut value = self.shared.write();
         let modified = modify(&mut value);
         if modified {
             self.shared.state.fetch_add(VERSION, Ordering::SeqCst);
@@ -206,7 +206,7 @@ impl<T> Sender<T> {
     #[must_use]
     pub fn borrow(&self) -> Ref<'_, T> {
         Ref {
-            inner: self.shared.value.read(),
+            inner: self.shared.read(),
             // A sender has seen what it has sent.
             has_changed: false,
         }
