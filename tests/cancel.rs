@@ -455,7 +455,7 @@ fn wait_in_destructor() {
     park_timeout(SHORT);
     yield_now();
     let (near, mut far) = net::std_pair();
-    let near = TcpStream::try_from(near).unwrap();
+    let near = TcpStream::from(near);
     let writer = std::thread::spawn(move || far.write_all(b"x").unwrap());
     assert_eq!((&near).read(&mut [0; 8]).unwrap(), 1);
     writer.join().unwrap();
@@ -644,7 +644,7 @@ fn each_byte_is_read_by_somebody_when_readers_are_cancelled_meanwhile() {
     let runtime = workers(3);
     for round in 0..50 * stress() {
         let (near, far) = net::std_pair();
-        let near = Arc::new(TcpStream::try_from(near).unwrap());
+        let near = Arc::new(TcpStream::from(near));
         let bytes = Arc::new(AtomicUsize::new(0));
         let readers: Vec<_> = (0..2)
             .map(|_| {

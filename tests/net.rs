@@ -272,14 +272,14 @@ fn options_reach_the_socket() {
     }
     near.set_ttl(42).unwrap();
     assert_eq!(near.ttl().unwrap(), 42);
-    let near = std_net::TcpStream::try_from(near).unwrap();
+    let near = std_net::TcpStream::from(near);
     assert!(near.nodelay().unwrap());
     assert_eq!(near.ttl().unwrap(), 42);
 
     let (listener, _) = listen();
     listener.set_ttl(43).unwrap();
     assert_eq!(listener.ttl().unwrap(), 43);
-    let listener = std_net::TcpListener::try_from(listener).unwrap();
+    let listener = std_net::TcpListener::from(listener);
     assert_eq!(listener.ttl().unwrap(), 43);
 }
 
@@ -310,10 +310,7 @@ fn is_nonblocking(socket: impl AsFd) -> bool {
 fn a_connection_changes_between_std_and_corde() {
     corde::run(|| {
         let (near, far) = std_pair();
-        let (near, far) = (
-            TcpStream::try_from(near).unwrap(),
-            TcpStream::try_from(far).unwrap(),
-        );
+        let (near, far) = (TcpStream::from(near), TcpStream::from(far));
         assert!(is_nonblocking(&near));
         let echoes = thread::spawn(move || {
             echo(&far).unwrap();
@@ -322,7 +319,7 @@ fn a_connection_changes_between_std_and_corde() {
         // Long enough to have been waited for, and so registered.
         (0..20).for_each(|round| expect_echo(&near, &[round; 10]));
 
-        let near = std_net::TcpStream::try_from(near).unwrap();
+        let near = std_net::TcpStream::from(near);
         assert!(!is_nonblocking(&near));
         std::thread::scope(|scope| {
             let blocking =
@@ -331,11 +328,11 @@ fn a_connection_changes_between_std_and_corde() {
             wait_until(|| blocking.is_finished());
         });
 
-        let near = TcpStream::try_from(near).unwrap();
+        let near = TcpStream::from(near);
         (0..20).for_each(|round| expect_echo(&near, &[round; 10]));
         let near = OwnedFd::from(near);
-        assert!(is_nonblocking(&near));
-        let near = TcpStream::try_from(std_net::TcpStream::from(near)).unwrap();
+        assert!(!is_nonblocking(&near));
+        let near = TcpStream::from(near);
         expect_echo(&near, b"once more");
         near.shutdown(Shutdown::Write).unwrap();
         let far = OwnedFd::from(echoes.join().unwrap());
@@ -350,19 +347,19 @@ fn a_listener_changes_between_std_and_corde() {
     corde::run(|| {
         let listener = std_net::TcpListener::bind(LOCALHOST).unwrap();
         let address = listener.local_addr().unwrap();
-        let listener = TcpListener::try_from(listener).unwrap();
+        let listener = TcpListener::from(listener);
         assert!(is_nonblocking(&listener));
         let connects = thread::spawn(move || TcpStream::connect(address).map(drop));
         let (accepted, _) = listener.accept().unwrap();
         assert!(is_nonblocking(&accepted));
         connects.join().unwrap().unwrap();
 
-        let listener = std_net::TcpListener::try_from(listener).unwrap();
+        let listener = std_net::TcpListener::from(listener);
         assert!(!is_nonblocking(&listener));
         let _client = TcpStream::connect(address).unwrap();
         listener.accept().unwrap();
-        let fd = OwnedFd::from(TcpListener::try_from(listener).unwrap());
-        assert!(is_nonblocking(&fd));
+        let fd = OwnedFd::from(TcpListener::from(listener));
+        assert!(!is_nonblocking(&fd));
     });
 }
 
@@ -371,18 +368,12 @@ fn a_listener_changes_between_std_and_corde() {
 fn debug_shows_what_std_shows() {
     let (near, _far) = pair();
     let text = format!("{near:?}");
-    assert_eq!(
-        text,
-        format!("{:?}", std_net::TcpStream::try_from(near).unwrap())
-    );
+    assert_eq!(text, format!("{:?}", std_net::TcpStream::from(near)));
 
     let (listener, address) = listen();
     assert!(format!("{:?}", listener.incoming()).contains(&address.to_string()));
     let text = format!("{listener:?}");
-    assert_eq!(
-        text,
-        format!("{:?}", std_net::TcpListener::try_from(listener).unwrap())
-    );
+    assert_eq!(text, format!("{:?}", std_net::TcpListener::from(listener)));
 }
 
 #[rstest]

@@ -17,7 +17,7 @@ use util::net::{reset, std_pair, wait_for_hangup};
 fn with_pair(f: impl FnOnce(TcpStream, std_net::TcpStream)) {
     LocalRuntime::new().unwrap().block_on(|| {
         let (near, far) = std_pair();
-        f(near.try_into().unwrap(), far);
+        f(near.into(), far);
     });
 }
 

@@ -4,6 +4,7 @@
 //! thread blocks as with std. Sockets are tried first: a call that need not wait is one system call and no switch.
 //! Errors are those of the system, as std reports them. Down from here: `reactor`.
 
+pub(crate) mod socket;
 mod tcp;
 
 use crate::reactor::Pollable;

@@ -1,15 +1,15 @@
 //! `TcpListener` and `TcpStream`.
 
-use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::iter::FusedIterator;
 use std::net::{self, Shutdown, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::sealed;
-use crate::reactor::{Direction, Pollable, Source, sys};
+use super::socket::{like_std, timeouts};
+use crate::reactor::{Direction, Source, sys};
 
 /// A TCP connection; as [`std::net::TcpStream`].
 ///
@@ -109,10 +109,24 @@ impl TcpStream {
     ///
     /// That of the last address tried: [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) where nobody listens.
     pub fn connect<A: ToSocketAddrs>(addresses: A) -> io::Result<TcpStream> {
-        first_of(addresses, TcpStream::connect_one)
+        first_of(addresses, |address| TcpStream::connect_until(address, None))
     }
 
-    fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
+    /// Opens a connection to `address`, or gives up after `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](io::ErrorKind::TimedOut), if it takes longer; [`InvalidInput`](io::ErrorKind::InvalidInput), if the timeout is 0; and those of
+    /// [`connect`](TcpStream::connect).
+    pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+        if timeout.is_zero() {
+            let message = "a connection cannot stand after a timeout of 0";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        TcpStream::connect_until(*address, Instant::now().checked_add(timeout))
+    }
+
+    fn connect_until(address: SocketAddr, deadline: Option<Instant>) -> io::Result<TcpStream> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM.nonblocking(),
@@ -127,12 +141,14 @@ impl TcpStream {
             Err(error) => return Err(error),
         }
         // Where it has come to. Who has no peer yet is not connected, whatever woke us.
-        source.retry(Direction::Write, |stream| match stream.take_error()? {
-            Some(error) => Err(error),
-            None => stream.peer_addr().map_err(|error| match error.kind() {
-                io::ErrorKind::NotConnected => io::ErrorKind::WouldBlock.into(),
-                _ => error,
-            }),
+        source.retry_until(deadline, Direction::Write, |stream| {
+            match stream.take_error()? {
+                Some(error) => Err(error),
+                None => stream.peer_addr().map_err(|error| match error.kind() {
+                    io::ErrorKind::NotConnected => io::ErrorKind::WouldBlock.into(),
+                    _ => error,
+                }),
+            }
         })?;
         Ok(TcpStream { source })
     }
@@ -142,10 +158,6 @@ impl TcpStream {
         TcpStream {
             source: Source::new(stream),
         }
-    }
-
-    fn std(&self) -> &net::TcpStream {
-        self.source.get()
     }
 
     /// Returns the address of the other end.
@@ -185,7 +197,8 @@ impl TcpStream {
     ///
     /// Those of the system, when it has no further file descriptor.
     pub fn try_clone(&self) -> io::Result<TcpStream> {
-        self.std().try_clone().map(TcpStream::from_nonblocking)
+        let source = self.source.try_clone(net::TcpStream::try_clone)?;
+        Ok(TcpStream { source })
     }
 
     /// Receives without taking the data off the queue; suspends until there is some, as reading does.
@@ -314,11 +327,7 @@ impl TcpListener {
     pub fn bind<A: ToSocketAddrs>(addresses: A) -> io::Result<TcpListener> {
         let listener = net::TcpListener::bind(addresses)?;
         SockRef::from(&listener).listen(BACKLOG)?;
-        listener.try_into()
-    }
-
-    fn std(&self) -> &net::TcpListener {
-        self.source.get()
+        Ok(listener.into())
     }
 
     /// Returns the address that it listens on.
@@ -336,9 +345,8 @@ impl TcpListener {
     ///
     /// Those of the system, when it has no further file descriptor.
     pub fn try_clone(&self) -> io::Result<TcpListener> {
-        Ok(TcpListener {
-            source: Source::new(self.std().try_clone()?),
-        })
+        let source = self.source.try_clone(net::TcpListener::try_clone)?;
+        Ok(TcpListener { source })
     }
 
     /// Accepts a connection; suspends until there is one.
@@ -402,76 +410,6 @@ impl Iterator for Incoming<'_> {
 
 impl FusedIterator for Incoming<'_> {}
 
-/// What both sockets share with std's: conversions, file descriptors, `Debug`.
-macro_rules! like_std {
-    ($socket:ident) => {
-        /// Takes over a socket of std, which is set to non-blocking.
-        impl TryFrom<net::$socket> for $socket {
-            type Error = io::Error;
-
-            fn try_from(socket: net::$socket) -> io::Result<$socket> {
-                socket.set_nonblocking(true)?;
-                Ok($socket {
-                    source: Source::new(socket),
-                })
-            }
-        }
-
-        /// Gives the socket up to std, set back to blocking.
-        impl TryFrom<$socket> for net::$socket {
-            type Error = io::Error;
-
-            fn try_from(socket: $socket) -> io::Result<net::$socket> {
-                let socket = socket.source.into_inner();
-                socket.set_nonblocking(false)?;
-                Ok(socket)
-            }
-        }
-
-        impl AsFd for $socket {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.std().as_fd()
-            }
-        }
-
-        impl AsRawFd for $socket {
-            fn as_raw_fd(&self) -> RawFd {
-                self.std().as_raw_fd()
-            }
-        }
-
-        /// Gives up the file descriptor, which stays non-blocking.
-        impl From<$socket> for OwnedFd {
-            fn from(socket: $socket) -> OwnedFd {
-                socket.source.into_inner().into()
-            }
-        }
-
-        impl fmt::Debug for $socket {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.std().fmt(f)
-            }
-        }
-    };
-}
-
-like_std!(TcpStream);
-like_std!(TcpListener);
-
-impl sealed::Sealed for TcpStream {
-    #[allow(private_interfaces, reason = "nobody else can call it")]
-    fn source(&self) -> &dyn Pollable {
-        &self.source
-    }
-}
-
-impl super::Socket for TcpStream {}
-
-impl sealed::Sealed for TcpListener {
-    #[allow(private_interfaces, reason = "nobody else can call it")]
-    fn source(&self) -> &dyn Pollable {
-        &self.source
-    }
-}
-
-impl super::Socket for TcpListener {}
+like_std!(TcpStream, net::TcpStream);
+like_std!(TcpListener, net::TcpListener);
+timeouts!(TcpStream);

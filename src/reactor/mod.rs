@@ -1,12 +1,19 @@
 //! Readiness: which sockets can be read or written, and who waits for it.
 //!
 //! Each worker has a [`Reactor`]. A socket is a [`Source`]: it is tried first, and only when the system says that it would
-//! block does the calling thread [`wait`](Source::wait). The first green thread that waits registers the socket with its worker's
+//! block does the calling thread wait. The first green thread that waits registers the socket with its worker's
 //! reactor, for both directions, edge-triggered, once. An OS thread waits with `poll(2)` and needs no registration.
+//!
+//! | file | what is there |
+//! | --- | --- |
+//! | `mod.rs` | the reactor of a worker: delivers events to the sockets that are registered |
+//! | `readiness.rs` | the state of one socket: events so far, who waits, where it is registered |
+//! | `source.rs` | what sockets, pipes and other files are used through: try, wait, try again |
+//! | `sys/` | what the operating system provides |
 //!
 //! # Why no edge is lost
 //!
-//! For each direction a [`Way`] counts events and keeps the waiters. An event is counted and wakes all waiters, under one lock.
+//! For each direction a [`Readiness`] counts events and keeps the waiters. An event is counted and wakes all waiters, under one lock.
 //! A thread reads the count before it tries. If it then has to wait, it looks, under the lock, whether the count is still the same;
 //! if not, it tries again. So an edge that falls between try and wait is seen, by each of several threads that were between the two;
 //! and one that falls before the try has been seen by that.
@@ -21,23 +28,36 @@
 //!
 //! The kernel may still deliver events for a socket that was closed, if a duplicate of it lives on. Events carry a token of
 //! place and generation; a token that is not in the list of sources is dropped, and a source that got it by
-//! mistake would merely try once too often.
+//! mistake would merely try once too often. So a socket that is closed is not taken out of the epoll instance either, unless corde has duplicated
+//! it: closing does that.
+//!
+//! # Reactors that nobody attends to
+//!
+//! A socket may outlive the worker that it is registered with, or be registered with a
+//! [`LocalRuntime`](crate::runtime::LocalRuntime) whose thread does something else. Its reactor is *attended* only while the worker's loop runs. When
+//! it is left, it lets go of the sockets that others wait for: they are woken, find the socket [unregistered](readiness::Readiness::register), and
+//! register it anew, with a reactor of their own.
+//!
+//! 1. A thread that waits for a socket of another worker's reactor counts itself as a *visitor* of that, and then looks whether it is attended.
+//! 2. A worker that leaves clears `attended`, and then looks whether there are visitors. A fence on both sides: one of the two sees the other.
 
+mod readiness;
+mod source;
 pub(crate) mod sys;
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use slab::Slab;
 
-use crate::runtime::park::{self, Waiter};
-use crate::runtime::{self, worker};
+use readiness::Readiness;
+pub(crate) use source::{Announcement, Pollable, Source};
 pub(crate) use sys::Events;
-use sys::{Event, Poller};
+use sys::Poller;
 
 /// What a thread can wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +72,10 @@ pub(crate) struct Reactor {
     sources: Mutex<Sources>,
     /// Whether the worker sleeps, or is about to, and needs a notification to see what was left for it.
     asleep: AtomicBool,
+    /// Whether somebody looks for events from time to time.
+    attended: AtomicBool,
+    /// Threads of other workers, or of none, that wait for a source here.
+    visitors: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -61,7 +85,7 @@ struct Sources {
 }
 
 /// A source's place in its reactor.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Token {
     index: u32,
     generation: u32,
@@ -86,6 +110,8 @@ impl Reactor {
             poller: Poller::new()?,
             sources: Mutex::default(),
             asleep: AtomicBool::new(false),
+            attended: AtomicBool::new(false),
+            visitors: AtomicUsize::new(0),
         })
     }
 
@@ -148,8 +174,50 @@ impl Reactor {
         }
     }
 
-    fn register(self: &Arc<Self>, fd: BorrowedFd<'_>) -> io::Result<Registration> {
-        let readiness = Arc::new(Readiness::default());
+    /// Wakes the green threads whose sockets are ready, for a worker that does not come to it. For another OS thread, which may take a notification
+    /// away that was meant for the worker, and then repeats it.
+    pub(crate) fn poll_for_worker(&self, events: &mut Events) {
+        self.poll(events);
+        if events.notified() {
+            self.poller.notify();
+        }
+    }
+
+    /// From now on somebody looks for events.
+    pub(crate) fn attend(&self) {
+        self.attended.store(true, Ordering::Relaxed);
+    }
+
+    /// Nobody looks for events any more, until somebody [attends](Reactor::attend) again: has those who wait for a source from elsewhere look
+    /// for another reactor.
+    pub(crate) fn leave(&self) {
+        self.attended.store(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.visitors.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let entries = mem::take(&mut self.sources().entries);
+        for (_, (_, readiness)) in entries {
+            readiness.unregister(self);
+        }
+    }
+
+    /// Counts the calling thread as one that waits here, until it [goes](Reactor::end_visit); false, if the reactor is not attended.
+    fn visit(&self) -> bool {
+        self.visitors.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let attended = self.attended.load(Ordering::Relaxed);
+        if !attended {
+            self.end_visit();
+        }
+        attended
+    }
+
+    fn end_visit(&self) {
+        self.visitors.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn add(&self, fd: BorrowedFd<'_>, readiness: &Arc<Readiness>) -> io::Result<Token> {
         let token = {
             let mut sources = self.sources();
             sources.generation = sources.generation.wrapping_add(1);
@@ -162,296 +230,22 @@ impl Reactor {
             self.forget(token);
             return Err(error);
         }
-        Ok(Registration {
-            reactor: self.clone(),
-            token,
-            readiness,
-            fd: fd.as_raw_fd(),
-        })
+        Ok(token)
     }
 
+    /// Takes a source out that is registered with this file descriptor, which stays open.
+    fn remove(&self, fd: RawFd, token: Token) {
+        self.poller.remove(fd);
+        self.forget(token);
+    }
+
+    /// Takes a source out whose file descriptor is being closed, and is not a duplicate.
     fn forget(&self, token: Token) {
-        self.sources().entries.remove(token.index as usize);
-    }
-}
-
-/// A source's entry in a reactor.
-struct Registration {
-    reactor: Arc<Reactor>,
-    token: Token,
-    readiness: Arc<Readiness>,
-    fd: RawFd,
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.reactor.poller.remove(self.fd);
-        self.reactor.forget(self.token);
-    }
-}
-
-/// The state of one socket in both directions.
-#[derive(Default)]
-struct Readiness {
-    read: Way,
-    write: Way,
-    /// There was an exceptional event.
-    exceptional: AtomicBool,
-    /// How many events there had been, and one more, when a read emptied the socket last.
-    emptied: AtomicU64,
-}
-
-/// The state of one direction.
-#[derive(Default)]
-struct Way {
-    /// Events so far, modulo 2^32. Changes under the lock of `waiters`.
-    events: AtomicU32,
-    waiters: Mutex<Vec<Waiter>>,
-}
-
-impl Readiness {
-    fn way(&self, direction: Direction) -> &Way {
-        match direction {
-            Direction::Read => &self.read,
-            Direction::Write => &self.write,
-        }
-    }
-
-    fn deliver(&self, event: &Event) {
-        if event.exceptional {
-            // Before it is counted: who sees it counted sees this.
-            self.exceptional.store(true, Ordering::Relaxed);
-        }
-        if event.readable {
-            self.read.deliver();
-        }
-        if event.writable {
-            self.write.deliver();
-        }
-    }
-
-    /// Returns whether a read would find nothing, if there were `seen` events to read.
-    fn is_empty(&self, seen: u32) -> bool {
-        self.emptied.load(Ordering::Relaxed) == u64::from(seen) + 1
-            && !self.exceptional.load(Ordering::Relaxed)
-    }
-}
-
-impl Way {
-    fn waiters(&self) -> MutexGuard<'_, Vec<Waiter>> {
-        // Nothing panics between two consistent states.
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn deliver(&self) {
-        let mut waiters = self.waiters();
-        self.events.fetch_add(1, Ordering::Release);
-        waiters.drain(..).for_each(|waiter| waiter.wake());
-    }
-
-    /// Waits for an event after the `seen` ones.
-    fn wait(&self, seen: u32) {
-        let me = Waiter::current();
-        if !self.list(&me, seen) {
-            return;
-        }
-        /// The wait may end by unwinding, when an interrupt strikes.
-        struct Listed<'a>(&'a Way, &'a Waiter);
-        impl Drop for Listed<'_> {
-            fn drop(&mut self) {
-                self.0.strike_off(self.1);
-            }
-        }
-        let listed = Listed(self, &me);
-        // An event takes all waiters out; while we are listed, the wake-up was meant for something else.
-        while self.is_listed(&me) {
-            park::park();
-        }
-        mem::forget(listed);
-    }
-
-    /// Lists a waiter, unless there has been an event after the `seen` ones.
-    fn list(&self, waiter: &Waiter, seen: u32) -> bool {
-        let mut waiters = self.waiters();
-        if self.events.load(Ordering::Relaxed) != seen {
-            return false;
-        }
-        waiters.push(waiter.clone());
-        true
-    }
-
-    fn strike_off(&self, waiter: &Waiter) {
-        self.waiters().retain(|listed| !listed.is_same(waiter));
-    }
-
-    fn is_listed(&self, waiter: &Waiter) -> bool {
-        self.waiters().iter().any(|listed| listed.is_same(waiter))
-    }
-}
-
-/// A socket, or anything else that the system reports readiness of, set to non-blocking.
-pub(crate) struct Source<T: AsFd> {
-    /// Above `inner`, so that it ends while the file descriptor is open.
-    registration: OnceLock<Registration>,
-    inner: T,
-    registering: Mutex<()>,
-}
-
-impl<T: AsFd> Source<T> {
-    pub(crate) fn new(inner: T) -> Source<T> {
-        Source {
-            inner,
-            registration: OnceLock::new(),
-            registering: Mutex::new(()),
-        }
-    }
-
-    pub(crate) fn get(&self) -> &T {
-        &self.inner
-    }
-
-    /// Ends the registration and gives the socket up.
-    pub(crate) fn into_inner(self) -> T {
-        drop(self.registration);
-        self.inner
-    }
-
-    /// Runs `attempt` until it does not answer that it would block, waiting in between.
-    ///
-    /// # Errors
-    /// Those of `attempt`, and of registering the socket.
-    pub(crate) fn retry<R>(
-        &self,
-        direction: Direction,
-        mut attempt: impl FnMut(&T) -> io::Result<R>,
-    ) -> io::Result<R> {
-        worker::spend();
-        loop {
-            let seen = self.events(direction);
-            match attempt(&self.inner) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(direction, seen)?;
-                }
-                done => return done,
-            }
-        }
-    }
-
-    /// Reads from a stream socket into buffers of `wanted` bytes, as [`retry`](Source::retry) does, but does not try where a read would find
-    /// nothing.
-    ///
-    /// # Errors
-    /// Those of `read`, and of registering the socket.
-    pub(crate) fn read_stream(
-        &self,
-        wanted: usize,
-        mut read: impl FnMut(&T) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        worker::spend();
-        let mut waited = wanted == 0;
-        loop {
-            let seen = self.events(Direction::Read);
-            let readiness = self.registration.get().map(|it| &*it.readiness);
-            // After a wait it is tried in any case: an OS thread may see data before the worker that counts events.
-            if !waited && readiness.is_some_and(|it| it.is_empty(seen)) {
-                self.wait(Direction::Read, seen)?;
-                waited = true;
-                continue;
-            }
-            match read(&self.inner) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(Direction::Read, seen)?;
-                }
-                done => {
-                    if let (Some(readiness), Ok(1..)) = (readiness, &done) {
-                        if done.as_ref().is_ok_and(|&count| count < wanted) {
-                            let emptied = u64::from(seen) + 1;
-                            readiness.emptied.store(emptied, Ordering::Relaxed);
-                        }
-                    }
-                    return done;
-                }
-            }
-        }
-    }
-
-    /// Counts the events of a direction; 0 before the registration, which begins with an event.
-    fn events(&self, direction: Direction) -> u32 {
-        let registration = self.registration.get();
-        // Acquire: what made the event comes before the try that follows.
-        registration.map_or(0, |it| {
-            it.readiness.way(direction).events.load(Ordering::Acquire)
-        })
-    }
-
-    /// Waits until the socket may be ready; maybe too often, never too long.
-    fn wait(&self, direction: Direction, seen: u32) -> io::Result<()> {
-        match worker::current_green() {
-            Some((worker, _)) => {
-                let registration = self.registered(worker.reactor())?;
-                registration.readiness.way(direction).wait(seen);
-                Ok(())
-            }
-            None => sys::wait_one(self.inner.as_fd(), direction),
-        }
-    }
-
-    /// The socket's entry in the reactor that it was first waited for with: for an OS thread, that of some worker.
-    fn registered_anywhere(&self) -> io::Result<&Registration> {
-        match worker::current_green() {
-            Some((worker, _)) => self.registered(worker.reactor()),
-            None => self.registered(runtime::current()?.any_reactor()),
-        }
-    }
-
-    fn registered(&self, reactor: &Arc<Reactor>) -> io::Result<&Registration> {
-        if let Some(registration) = self.registration.get() {
-            return Ok(registration);
-        }
-        let _registering = self
-            .registering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(registration) = self.registration.get() {
-            return Ok(registration);
-        }
-        let registration = reactor.register(self.inner.as_fd())?;
-        Ok(self.registration.get_or_init(|| registration))
-    }
-}
-
-/// What `select!` waits for.
-pub(crate) trait Pollable {
-    /// Returns whether it is ready, or in a state that a call would learn of.
-    fn is_ready(&self, direction: Direction) -> bool;
-
-    /// Has the calling thread woken when it may be ready, until it [withdraws](Pollable::withdraw) that; false, if it is ready.
-    ///
-    /// # Errors
-    /// If the socket could not be registered.
-    fn announce(&self, direction: Direction) -> io::Result<bool>;
-
-    fn withdraw(&self, direction: Direction);
-}
-
-impl<T: AsFd> Pollable for Source<T> {
-    fn is_ready(&self, direction: Direction) -> bool {
-        sys::is_ready(self.inner.as_fd(), direction)
-    }
-
-    fn announce(&self, direction: Direction) -> io::Result<bool> {
-        let way = self.registered_anywhere()?.readiness.way(direction);
-        let seen = way.events.load(Ordering::Acquire);
-        if self.is_ready(direction) {
-            return Ok(false);
-        }
-        Ok(way.list(&Waiter::current(), seen))
-    }
-
-    fn withdraw(&self, direction: Direction) {
-        if let Some(registration) = self.registration.get() {
-            let way = registration.readiness.way(direction);
-            way.strike_off(&Waiter::current());
+        let mut sources = self.sources();
+        let index = token.index as usize;
+        let entry = sources.entries.get(index);
+        if entry.is_some_and(|(generation, _)| *generation == token.generation) {
+            sources.entries.remove(index);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! [`Builder::stuck_after`](super::Builder::stuck_after) says, it
 //!
 //! * has another worker come for the fresh green threads in the queue, at every look;
+//! * looks at its sockets in its place, for threads of other workers that wait for them;
 //! * reports, once, which green thread it is and where it is (`trace.rs`).
 //!
 //! # On and off
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use super::trace::{self, Answer, Trace};
 use super::{Remote, Shared};
+use crate::reactor::Events;
 use crate::report;
 
 /// After how long in one turn a worker is stuck, if nobody says otherwise.
@@ -251,9 +253,10 @@ fn watch(shared: &'static Shared) {
     let mut workers: Vec<Watched> = remotes
         .map(|(index, remote)| Watched::new(index, remote))
         .collect();
+    let mut events = Events::new();
     let mut quiet = 0;
     while monitor.pause(period) {
-        if look_at_all(shared, &mut workers) {
+        if look_at_all(shared, &mut workers, &mut events) {
             quiet += 1;
         } else {
             quiet = 0;
@@ -270,7 +273,7 @@ fn watch(shared: &'static Shared) {
 }
 
 /// Looks at the workers, and cares for those that are stuck; returns whether all slept and nothing moved.
-fn look_at_all(shared: &Shared, workers: &mut [Watched]) -> bool {
+fn look_at_all(shared: &Shared, workers: &mut [Watched], events: &mut Events) -> bool {
     let mut quiet = true;
     for worker in workers {
         let finding = worker.look();
@@ -281,6 +284,7 @@ fn look_at_all(shared: &Shared, workers: &mut [Watched]) -> bool {
         if !worker.remote.stealer.is_empty() || !worker.remote.newest.is_empty() {
             shared.wake_searcher();
         }
+        worker.remote.reactor.poll_for_worker(events);
         if !worker.reported {
             worker.report();
         }

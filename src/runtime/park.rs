@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::cell::TaskRef;
 use super::interrupt::{self, Interrupt};
@@ -66,10 +66,6 @@ impl Waiter {
             Waiter::Green(task) => task.wake(),
             Waiter::Os(os) => os.thread.unpark(),
         }
-    }
-
-    pub(crate) fn is_same(&self, other: &Waiter) -> bool {
-        self.id() == other.id()
     }
 
     pub(crate) fn id(&self) -> ThreadId {
@@ -130,6 +126,25 @@ fn park_os_thread(deadline: Option<Instant>) -> Result<(), Interrupt> {
         None => thread::park(),
     }
     Ok(())
+}
+
+/// Blocks the calling OS thread, which runs no green thread, in `wait`, which gets the longest time that it may take; none if `deadline` has passed.
+///
+/// A limit of the thread strikes here. Who waits longer calls it again.
+pub(crate) fn block<R>(
+    deadline: Option<Instant>,
+    wait: impl FnOnce(Option<Duration>) -> R,
+) -> Option<R> {
+    forked::check();
+    let limit = interrupt::limit_of_os_thread().unwrap_or_else(|it| it.strike());
+    let now = Instant::now();
+    if deadline.is_some_and(|deadline| deadline <= now) {
+        return None;
+    }
+    let until = limit.into_iter().chain(deadline).min();
+    Some(wait(
+        until.map(|until| until.saturating_duration_since(now)),
+    ))
 }
 
 /// Lets others run, if the calling green thread has run for long.

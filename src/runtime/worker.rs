@@ -285,6 +285,7 @@ impl Worker {
         let guard = AbortIfPanic;
         let _here = Here(WORKER.get());
         WORKER.set(ptr::from_ref(self) as usize);
+        self.reactor().attend();
         while !done() {
             if let Some(runnable) = self.next() {
                 self.take_turn(runnable);
@@ -294,6 +295,7 @@ impl Worker {
                 self.take_turn(runnable);
             }
         }
+        self.reactor().leave();
         mem::forget(guard);
     }
 

@@ -78,7 +78,14 @@ impl Poller {
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let interest =
             libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
-        self.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), interest, token).map_err(|error| match error.raw_os_error() {
+        let fd = fd.as_raw_fd();
+        let added = self.control(libc::EPOLL_CTL_ADD, fd, interest, token);
+        let added = added.or_else(|error| match error.raw_os_error() {
+            // The entry of a descriptor that was closed while its open file lives on, and has come back as this one.
+            Some(libc::EEXIST) => self.control(libc::EPOLL_CTL_MOD, fd, interest, token),
+            _ => Err(error),
+        });
+        added.map_err(|error| match error.raw_os_error() {
             Some(libc::ENOSPC) => io::Error::new(
                 error.kind(),
                 format!("epoll takes no further descriptor: fs.epoll.max_user_watches limits them ({error})"),
@@ -226,11 +233,19 @@ impl Events {
         self.len == 0
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Event> + '_ {
+    fn all(&self) -> impl Iterator<Item = libc::epoll_event> + '_ {
         let events = self.buffer[..self.len].iter();
         // SAFETY: the kernel has filled the first `len` events.
-        let events = events.map(|event| unsafe { event.assume_init() });
-        events
+        events.map(|event| unsafe { event.assume_init() })
+    }
+
+    /// Returns whether there is a notification among them.
+    pub(crate) fn notified(&self) -> bool {
+        self.all().any(|event| event.u64 == NOTIFICATION)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Event> + '_ {
+        self.all()
             .filter(|event| event.u64 != NOTIFICATION)
             .map(|event| {
                 let bits = event.events as c_int;
@@ -246,9 +261,18 @@ impl Events {
     }
 }
 
-/// Blocks the OS thread until `fd` may be ready.
-pub(crate) fn wait_one(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<()> {
-    match poll_one(fd, direction, -1) {
+/// Blocks the OS thread until `fd` may be ready, for about `timeout` at most.
+pub(crate) fn wait_one(
+    fd: BorrowedFd<'_>,
+    direction: Direction,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    let timeout = timeout.map_or(-1, |timeout| {
+        // Not to be called again for less than a millisecond.
+        let whole = timeout.saturating_add(Duration::from_nanos(999_999));
+        c_int::try_from(whole.as_millis()).unwrap_or(c_int::MAX)
+    });
+    match poll_one(fd, direction, timeout) {
         Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
         _ => Ok(()),
     }

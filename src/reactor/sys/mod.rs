@@ -7,9 +7,9 @@
 //! * `Poller::wait(events, timeout)`: sleeps until there are events or a notification, at most for `timeout`, to the
 //!   nanosecond where the system can; `None` is for ever; interruptions by signals end it early, and it may end a long one early itself;
 //! * `Poller::notify()`: ends the current or the next `wait`; from any thread;
-//! * `Events`: a buffer, with `new`, `is_empty`, and `iter` over [`Event`]s, notifications left out;
+//! * `Events`: a buffer, with `new`, `is_empty`, `notified`, and `iter` over [`Event`]s, notifications left out;
 //! * `wait_exactly()`: has the calling OS thread's waits end when they should, as far as that can be had;
-//! * `wait_one(fd, direction)`: blocks the OS thread until one fd may be ready;
+//! * `wait_one(fd, direction, timeout)`: blocks the OS thread until one fd may be ready, for about as long at most;
 //! * `is_ready(fd, direction)`: whether it is ready now, or in a state that a call would learn of;
 //! * `accept(listener)`: accepts a connection that is non-blocking and closed on exec.
 

@@ -13,7 +13,7 @@
 //!
 //! An arm that is not chosen has no effect: its message does not exist yet, or is where it was.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use super::shared::Side;
 use super::{Receiver, RecvError, SendError, Sender};
 use crate::net::Socket;
-use crate::reactor::{Direction, Pollable};
+use crate::reactor::{Announcement, Direction, Pollable};
 use crate::runtime::park;
 use crate::runtime::wait_list::{Left, Node, WaitList, Wake};
 use crate::runtime::worker;
@@ -265,6 +265,7 @@ unsafe impl<T> Selectable for JoinHandle<T> {
 pub struct Ready<'a> {
     source: &'a dyn Pollable,
     direction: Direction,
+    announcement: OnceCell<Announcement>,
     /// It could not be registered: the call that follows will tell why.
     failed: Cell<bool>,
 }
@@ -284,6 +285,7 @@ impl<'a> Ready<'a> {
         Ready {
             source,
             direction,
+            announcement: OnceCell::new(),
             failed: Cell::new(false),
         }
     }
@@ -295,7 +297,7 @@ impl fmt::Debug for Ready<'_> {
     }
 }
 
-// SAFETY: it does not use the node.
+// SAFETY: it does not use the node, but its own in the same way.
 unsafe impl Selectable for Ready<'_> {
     fn try_select(&self) -> Option<Token> {
         self.is_ready().then_some(Token::NONE)
@@ -306,13 +308,17 @@ unsafe impl Selectable for Ready<'_> {
     }
 
     unsafe fn register(&self, _arm: &mut Node<Arm>) -> bool {
-        let announced = self.source.announce(self.direction);
+        let announcement = self.announcement.get_or_init(Announcement::new);
+        // SAFETY: the caller's promise; this is not moved while it is borrowed by a case.
+        let announced = unsafe { self.source.announce(self.direction, announcement) };
         self.failed.set(announced.is_err());
         announced.unwrap_or(false)
     }
 
     unsafe fn unregister(&self, _watches: bool, _arm: &Node<Arm>) {
-        self.source.withdraw(self.direction);
+        let announcement = self.announcement.get().expect("it was announced");
+        // SAFETY: the caller's promise.
+        unsafe { self.source.withdraw(self.direction, announcement) };
     }
 
     fn give_back(&self, _token: Token) {}

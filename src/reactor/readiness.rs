@@ -1,0 +1,226 @@
+//! The state of one source of events: what has happened, who waits for more, and where it is registered.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::sys::Event;
+use super::{Direction, Reactor, Token};
+use crate::runtime::lock::Lock;
+use crate::runtime::wait_list::{self, End, Left, Node, WaitList};
+
+/// The state of one source in both directions.
+#[derive(Default)]
+pub(super) struct Readiness {
+    /// Events so far, modulo 2^32, in each direction. They change under the lock of `waiters`.
+    events: [AtomicU32; 2],
+    waiters: Lock<Waiters>,
+    /// There was an exceptional event.
+    exceptional: AtomicBool,
+    /// How many events there had been, and one more, when a read emptied the source last.
+    emptied: AtomicU64,
+    /// The reactor that it is registered with: only to be compared.
+    reactor: AtomicPtr<Reactor>,
+    registration: Mutex<Option<Registration>>,
+}
+
+/// Who waits, in each direction.
+struct Waiters([WaitList<()>; 2]);
+
+impl Default for Waiters {
+    fn default() -> Waiters {
+        Waiters([const { WaitList::new() }; 2])
+    }
+}
+
+/// A source's entry in a reactor.
+struct Registration {
+    reactor: Arc<Reactor>,
+    token: Token,
+    fd: RawFd,
+}
+
+/// The right to wait for a source of another worker's reactor. While there is one, that reactor will tell when nobody attends to it any more.
+pub(super) struct Visit(Arc<Reactor>);
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.0.end_visit();
+    }
+}
+
+impl Readiness {
+    pub(super) fn deliver(&self, event: &Event) {
+        if event.exceptional {
+            // Before it is counted: who sees it counted sees this.
+            self.exceptional.store(true, Ordering::Relaxed);
+        }
+        self.count([event.readable, event.writable]);
+    }
+
+    /// Counts an event in these directions, and wakes those who wait there.
+    fn count(&self, directions: [bool; 2]) {
+        let guard = self.waiters.lock();
+        for (events, _) in self.events.iter().zip(directions).filter(|it| it.1) {
+            events.fetch_add(1, Ordering::Release);
+        }
+        // Those who come while the lock is free for a moment are woken once too often.
+        wait_list::grant_all(guard, |waiters| {
+            let lists = waiters.0.iter_mut().zip(directions);
+            let mut ready = lists.filter(|it| it.1).map(|it| it.0);
+            ready.find_map(|list| list.grant_first(|()| ()).map(|((), wake)| wake))
+        });
+    }
+
+    /// Counts the events of a direction.
+    pub(super) fn events(&self, direction: Direction) -> u32 {
+        // Acquire: what made the event comes before the try that follows.
+        self.events[direction as usize].load(Ordering::Acquire)
+    }
+
+    /// Returns whether a read would find nothing, if there were `seen` events to read.
+    pub(super) fn is_empty(&self, seen: u32) -> bool {
+        self.emptied.load(Ordering::Relaxed) == u64::from(seen) + 1
+            && !self.exceptional.load(Ordering::Relaxed)
+    }
+
+    /// A read that began after `seen` events has found less than it wanted.
+    pub(super) fn note_empty(&self, seen: u32) {
+        self.emptied.store(u64::from(seen) + 1, Ordering::Relaxed);
+    }
+
+    /// Waits for an event after the `seen` ones, until `deadline` at most.
+    ///
+    /// # Errors
+    /// If there was none.
+    pub(super) fn wait(
+        &self,
+        direction: Direction,
+        seen: u32,
+        deadline: Option<Instant>,
+    ) -> Result<(), Left> {
+        let guard = self.waiters.lock();
+        if self.events[direction as usize].load(Ordering::Relaxed) != seen {
+            return Ok(());
+        }
+        let place = direction as usize;
+        wait_list::wait(
+            guard,
+            |waiters| &mut waiters.0[place],
+            End::Last,
+            (),
+            deadline,
+        )
+        .map_err(|(left, (), _guard)| left)
+    }
+
+    /// Has the thread of `node` woken by the next event; false, if there has been one after the `seen` ones.
+    ///
+    /// # Safety
+    /// As for [`WaitList::link`]; the node goes to [`unlink`](Readiness::unlink) before it moves or ends.
+    pub(super) unsafe fn link(&self, direction: Direction, seen: u32, node: &Node<()>) -> bool {
+        let mut waiters = self.waiters.lock();
+        if self.events[direction as usize].load(Ordering::Relaxed) != seen {
+            return false;
+        }
+        // SAFETY: passed on.
+        unsafe { waiters.0[direction as usize].link(node) };
+        true
+    }
+
+    /// Afterwards nobody touches the node any more.
+    ///
+    /// # Safety
+    /// It was linked here last, for this direction.
+    pub(super) unsafe fn unlink(&self, direction: Direction, node: &Node<()>) {
+        let mut waiters = self.waiters.lock();
+        // SAFETY: passed on.
+        unsafe { waiters.0[direction as usize].unlink_if_linked(node) };
+    }
+
+    fn registration(&self) -> MutexGuard<'_, Option<Registration>> {
+        // Nothing panics between two consistent states.
+        self.registration
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers it with `reactor`, unless it is already, with that or with another one that is attended to. An event follows.
+    ///
+    /// # Errors
+    /// Those of the system.
+    #[inline]
+    pub(super) fn register(
+        self: &Arc<Self>,
+        fd: BorrowedFd<'_>,
+        reactor: &Arc<Reactor>,
+    ) -> io::Result<Option<Visit>> {
+        // Whoever has cleared it counts an event afterwards, under the lock that the caller takes next.
+        if ptr::eq(self.reactor.load(Ordering::Relaxed), Arc::as_ptr(reactor)) {
+            return Ok(None);
+        }
+        self.register_or_visit(fd, reactor)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn register_or_visit(
+        self: &Arc<Self>,
+        fd: BorrowedFd<'_>,
+        reactor: &Arc<Reactor>,
+    ) -> io::Result<Option<Visit>> {
+        let mut registration = self.registration();
+        if let Some(there) = &*registration {
+            if Arc::ptr_eq(&there.reactor, reactor) {
+                return Ok(None);
+            }
+            if there.reactor.visit() {
+                return Ok(Some(Visit(there.reactor.clone())));
+            }
+            there.reactor.remove(there.fd, there.token);
+            self.reactor.store(ptr::null_mut(), Ordering::Relaxed);
+            *registration = None;
+            // Those who wait already are visitors of this reactor from now on.
+            self.count([true, true]);
+        }
+        let token = reactor.add(fd, self)?;
+        *registration = Some(Registration {
+            reactor: reactor.clone(),
+            token,
+            fd: fd.as_raw_fd(),
+        });
+        let place = Arc::as_ptr(reactor).cast_mut();
+        self.reactor.store(place, Ordering::Relaxed);
+        Ok(None)
+    }
+
+    /// Ends the registration with `reactor`, which has taken it out of its list; who waits tries again, and registers it anew.
+    pub(super) fn unregister(&self, reactor: &Reactor) {
+        let mut registration = self.registration();
+        if registration
+            .as_ref()
+            .is_some_and(|it| ptr::eq(&*it.reactor, reactor))
+        {
+            self.reactor.store(ptr::null_mut(), Ordering::Relaxed);
+            if let Some(there) = registration.take() {
+                there.reactor.remove(there.fd, there.token);
+            }
+        }
+        drop(registration);
+        self.count([true, true]);
+    }
+
+    /// Ends the registration, for a file descriptor that is closed next, or stays open.
+    pub(super) fn end(&self, closes: bool) {
+        if let Some(there) = self.registration().take() {
+            self.reactor.store(ptr::null_mut(), Ordering::Relaxed);
+            match closes {
+                true => there.reactor.forget(there.token),
+                false => there.reactor.remove(there.fd, there.token),
+            }
+        }
+    }
+}
