@@ -8,7 +8,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -61,8 +64,11 @@ var rows = map[string]func() sampler{
 type sampler func() []float64
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == "--server" {
+		serve(os.Args[2])
+	}
 	if len(os.Args) != 2 {
-		fail("usage: peer ROW")
+		fail("usage: peer ROW, or peer --server SERVICE")
 	}
 	prepare, known := rows[strings.TrimSuffix(os.Args[1], "_w2")]
 	if !known {
@@ -780,4 +786,104 @@ func memory(field string) float64 {
 		fail(err.Error())
 	}
 	return kibibytes * 1024
+}
+
+// serve is a server of the rows of net/, which ends with its standard input. The rows are in ../src/net/mod.rs.
+func serve(service string) {
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	if service == "udp" {
+		socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		check(err)
+		fmt.Println(socket.LocalAddr())
+		buffer := make([]byte, 1024)
+		for {
+			length, from, err := socket.ReadFromUDPAddrPort(buffer)
+			check(err)
+			_, err = socket.WriteToUDPAddrPort(buffer[:length], from)
+			check(err)
+		}
+	}
+	services := map[string]func(net.Conn) error{
+		"echo": func(conn net.Conn) error { return echo(conn, 1024) },
+		"bulk": func(conn net.Conn) error { return echo(conn, 64*1024) },
+		"http": answerRequests,
+		"once": answerOnce,
+	}
+	answer, known := services[service]
+	if !known {
+		fail("there is no such service")
+	}
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	check(err)
+	fmt.Println(listener.Addr())
+	for {
+		conn, err := listener.Accept()
+		check(err)
+		// TCP_NODELAY is set by default.
+		go func() {
+			defer conn.Close()
+			answer(conn)
+		}()
+	}
+}
+
+func check(err error) {
+	if err != nil {
+		fail(err.Error())
+	}
+}
+
+func echo(conn net.Conn, size int) error {
+	buffer := make([]byte, size)
+	for {
+		length, err := conn.Read(buffer)
+		if err != nil {
+			return err
+		}
+		if _, err = conn.Write(buffer[:length]); err != nil {
+			return err
+		}
+	}
+}
+
+func answerRequests(conn net.Conn) error {
+	end := []byte("\r\n\r\n")
+	answer := []byte("HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!")
+	input := make([]byte, 4096)
+	var output []byte
+	filled := 0
+	for {
+		length, err := conn.Read(input[filled:])
+		if err != nil {
+			return err
+		}
+		filled += length
+		used := 0
+		output = output[:0]
+		for {
+			at := bytes.Index(input[used:filled], end)
+			if at < 0 {
+				break
+			}
+			used += at + len(end)
+			output = append(output, answer...)
+		}
+		copy(input, input[used:filled])
+		filled -= used
+		if _, err = conn.Write(output); err != nil {
+			return err
+		}
+	}
+}
+
+func answerOnce(conn net.Conn) error {
+	message := make([]byte, 64)
+	if _, err := io.ReadFull(conn, message); err != nil {
+		return err
+	}
+	_, err := conn.Write(message)
+	return err
 }

@@ -216,14 +216,20 @@ impl Row {
 
     /// Adds the row of that name in `../go/main.go` as a peer, if `../go/prepare` has built it.
     pub(crate) fn go(mut self) -> Row {
-        match go_program() {
-            Some(program) => self.contenders.push(Contender {
-                name: "go",
-                kind: Kind::Peer,
-                by: By::Program(program),
-            }),
-            None => self.lacks_go = true,
-        }
+        let Some(program) = go_program() else {
+            return self.without_go();
+        };
+        self.contenders.push(Contender {
+            name: "go",
+            kind: Kind::Peer,
+            by: By::Program(program),
+        });
+        self
+    }
+
+    /// Notes that there is no program in Go.
+    pub(crate) fn without_go(mut self) -> Row {
+        self.lacks_go = true;
         self
     }
 
@@ -247,7 +253,7 @@ impl Row {
 }
 
 /// The peer in Go: `../go/prepare` puts it into Cargo's target folder, where this program is, too.
-fn go_program() -> Option<PathBuf> {
+pub(crate) fn go_program() -> Option<PathBuf> {
     let own = env::current_exe().ok()?;
     let target = own.parent()?.parent()?;
     Some(target.join("go/peer")).filter(|program| program.exists())
@@ -419,7 +425,7 @@ pub(crate) fn compare(rows: &[Row], quick: bool) -> Result<(), Box<dyn Error>> {
     }
     println!("{summary}");
     println!(
-        "corde, best peer, bound: medians. Ratio: of corde to that peer, in each round; below 1 where corde is ahead."
+        "corde, best peer, bound: medians. Ratio: of corde to that peer, and in parentheses to the bound, in each round; below 1 where corde is ahead."
     );
     Ok(())
 }
@@ -481,17 +487,17 @@ fn summary_line(row: &Row, metric: &Metric, columns: &[Column<'_>]) -> String {
         let columns = columns.iter().filter(|c| c.contender.kind == kind);
         columns.min_by(|a, b| metric.cost(a.median()).total_cmp(&metric.cost(b.median())))
     };
-    let (corde, peer) = (best(Kind::Corde), best(Kind::Peer));
-    let ratios: Vec<f64> = match (corde, peer) {
-        (Some(corde), Some(peer)) => {
-            let pairs = corde.samples.iter().zip(&peer.samples);
-            pairs
-                .map(|(&a, &b)| ratio(metric.cost(a), metric.cost(b)))
-                .collect()
-        }
-        _ => vec![f64::NAN],
+    let (corde, peer, bound) = (best(Kind::Corde), best(Kind::Peer), best(Kind::Bound));
+    // Round by round.
+    let ratios = |other: Option<&Column<'_>>| -> [f64; 3] {
+        let (Some(corde), Some(other)) = (corde, other) else {
+            return [f64::NAN; 3];
+        };
+        let pairs = corde.samples.iter().zip(&other.samples);
+        let ratios = pairs.map(|(&a, &b)| ratio(metric.cost(a), metric.cost(b)));
+        quartiles(&ratios.collect::<Vec<_>>())
     };
-    let [low, ratio, high] = quartiles(&ratios);
+    let [low, ratio, high] = ratios(peer);
     let median = |column: &Column<'_>| short(column.median());
     let named = |column: &Column<'_>| format!("{} {}", column.contender.name, median(column));
     format!(
@@ -503,7 +509,9 @@ fn summary_line(row: &Row, metric: &Metric, columns: &[Column<'_>]) -> String {
         short(ratio),
         short(low),
         short(high),
-        best(Kind::Bound).map(named).unwrap_or_default(),
+        bound
+            .map(|it| format!("{} ({})", named(it), short(ratios(bound)[1])))
+            .unwrap_or_default(),
     )
 }
 

@@ -6,7 +6,7 @@
 //! | `harness.rs` | rows, peers in processes of their own, interleaved samples, medians |
 //! | `system.rs` | processor affinity, processor time, memory |
 //! | `peers.rs` | starting the runtimes of the peers |
-//! | `switch/` `spawn/` `time/` `workers/` `sync/` `echo.rs` | what is measured, a folder or a file for a layer |
+//! | `switch/` `spawn/` `time/` `workers/` `sync/` `net/` | what is measured, a folder or a file for a layer |
 //! | `../go/` | the peer in Go, a program of its own |
 //!
 //! Inside of those, a module for a peer, with the same functions in each.
@@ -16,8 +16,8 @@
     feature(coroutines, coroutine_trait, stmt_expr_attributes)
 )]
 
-mod echo;
 mod harness;
+mod net;
 mod peers;
 mod spawn;
 mod switch;
@@ -44,7 +44,7 @@ fn rows() -> Vec<Row> {
     rows.extend(time::rows());
     rows.extend(workers::rows());
     rows.extend(sync::rows());
-    rows.extend(echo::rows());
+    rows.extend(net::rows());
     rows
 }
 
@@ -54,7 +54,8 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         [harness::PEER, row, peer] => harness::serve_samples(&rows(), row, peer),
         [harness::COUNT, row, peer, rounds] => harness::count(&rows(), row, peer, rounds),
-        [echo::SERVER, peer] => echo::serve(peer),
+        [net::REQUESTS_OF, row, peer] => net::print_requests(row, peer),
+        [net::SERVER, peer, service] => net::serve(peer, service),
         _ => compare(&arguments),
     };
     match done {

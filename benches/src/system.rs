@@ -25,6 +25,11 @@ pub(crate) fn resident_memory() -> f64 {
     bytes("/proc/self/status", "VmRSS:")
 }
 
+/// Resident memory of another process in bytes.
+pub(crate) fn resident_memory_of(process: i32) -> f64 {
+    bytes(&format!("/proc/{process}/status"), "VmRSS:")
+}
+
 /// The most resident memory that this process ever had, in bytes.
 pub(crate) fn peak_memory() -> f64 {
     bytes("/proc/self/status", "VmHWM:")

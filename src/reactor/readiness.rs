@@ -58,21 +58,38 @@ impl Readiness {
             // Before it is counted: who sees it counted sees this.
             self.exceptional.store(true, Ordering::Relaxed);
         }
-        self.count([event.readable, event.writable]);
+        self.count(event.readable, event.writable);
     }
 
     /// Counts an event in these directions, and wakes those who wait there.
-    fn count(&self, directions: [bool; 2]) {
+    fn count(&self, readable: bool, writable: bool) {
         let guard = self.waiters.lock();
-        for (events, _) in self.events.iter().zip(directions).filter(|it| it.1) {
-            events.fetch_add(1, Ordering::Release);
+        if readable {
+            self.count_one(Direction::Read);
+        }
+        if writable {
+            self.count_one(Direction::Write);
         }
         // Those who come while the lock is free for a moment are woken once too often.
         wait_list::grant_all(guard, |waiters| {
-            let lists = waiters.0.iter_mut().zip(directions);
-            let mut ready = lists.filter(|it| it.1).map(|it| it.0);
-            ready.find_map(|list| list.grant_first(|()| ()).map(|((), wake)| wake))
+            let Waiters([readers, writers]) = waiters;
+            if readable && !readers.is_empty() {
+                readers.grant_first(|()| ())
+            } else if writable {
+                writers.grant_first(|()| ())
+            } else {
+                None
+            }
+            .map(|((), wake)| wake)
         });
+    }
+
+    /// Under the lock of `waiters`, so that no other one is counted meanwhile.
+    fn count_one(&self, direction: Direction) {
+        let events = &self.events[direction as usize];
+        let next = events.load(Ordering::Relaxed).wrapping_add(1);
+        // Release: what made the event comes before the try of who sees it.
+        events.store(next, Ordering::Release);
     }
 
     /// Counts the events of a direction.
@@ -184,7 +201,7 @@ impl Readiness {
             self.reactor.store(ptr::null_mut(), Ordering::Relaxed);
             *registration = None;
             // Those who wait already are visitors of this reactor from now on.
-            self.count([true, true]);
+            self.count(true, true);
         }
         let token = reactor.add(fd, self)?;
         *registration = Some(Registration {
@@ -210,7 +227,7 @@ impl Readiness {
             }
         }
         drop(registration);
-        self.count([true, true]);
+        self.count(true, true);
     }
 
     /// Ends the registration, for a file descriptor that is closed next, or stays open.
