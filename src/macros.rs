@@ -307,7 +307,7 @@ macro_rules! green_local {
 /// | --- | --- |
 /// | `recv(receiver) -> result => body` | receives; `result` is what [`recv`](crate::sync::channel::Receiver::recv) returns |
 /// | `send(sender, message) -> result => body` | sends; `result` is what [`send`](crate::sync::channel::Sender::send) returns |
-/// | `join(handle) -> result => body` | joins a green thread; `handle` is a `mut` variable with its [`JoinHandle`](crate::thread::JoinHandle), which is moved if this is chosen |
+/// | `join(handle) -> result => body` | joins a green thread; `handle` is a `mut` variable with its [`JoinHandle`](crate::thread::JoinHandle), or one of a scope, a local one, or of [`spawn_blocking`](crate::thread::spawn_blocking), which is moved if this is chosen |
 /// | `join(handle) => body` | when it has ended: then [`join`](crate::thread::JoinHandle::join) does not wait |
 /// | `readable(socket) => body`, `writable(socket) => body` | when a [socket](crate::net::Socket) can be read from, or accepted from, or written to, or has an error to tell; nothing is done with it |
 /// | `default => body` | if none can be done at once |
@@ -606,11 +606,13 @@ macro_rules! select_cases {
             &mut $crate::select_cases!(@number 0; [] $($done)+),
             $biased,
         );
-        match operation {
-            ::std::option::Option::Some(operation) => {
-                $crate::select_cases!(@complete operation 0; $($done)+)
-            }
-            ::std::option::Option::None => $default,
+        if ::std::option::Option::is_some(&operation) {
+            let operation = ::std::option::Option::unwrap(operation);
+            $crate::select_cases!(@complete operation 0; $($done)+)
+        } else {
+            // Else its destructor, which does nothing, would keep what the cases borrow from the body.
+            ::std::mem::drop(operation);
+            $default
         }
     }};
     ($biased:tt; [$($done:tt)+] [($timeout:expr) ($default:expr)]) => {{
@@ -619,11 +621,13 @@ macro_rules! select_cases {
             $biased,
             $timeout,
         );
-        match operation {
-            ::std::option::Option::Some(operation) => {
-                $crate::select_cases!(@complete operation 0; $($done)+)
-            }
-            ::std::option::Option::None => $default,
+        if ::std::option::Option::is_some(&operation) {
+            let operation = ::std::option::Option::unwrap(operation);
+            $crate::select_cases!(@complete operation 0; $($done)+)
+        } else {
+            // Else its destructor, which does nothing, would keep what the cases borrow from the body.
+            ::std::mem::drop(operation);
+            $default
         }
     }};
 
@@ -677,7 +681,6 @@ macro_rules! select_cases {
     ($biased:tt; $done:tt $default:tt join($joined:ident $(,)?) -> $pattern:pat => $($rest:tt)*) => {
         match $joined {
             ref mut handle => {
-                let handle: &mut $crate::thread::JoinHandle<_> = handle;
                 $crate::select_cases!(@body $biased $done $default (join handle ($joined) ($pattern)) $($rest)*)
             }
         }
@@ -685,7 +688,6 @@ macro_rules! select_cases {
     ($biased:tt; $done:tt $default:tt join($joined:ident $(,)?) => $($rest:tt)*) => {
         match $joined {
             ref mut handle => {
-                let handle: &mut $crate::thread::JoinHandle<_> = handle;
                 $crate::select_cases!(@body $biased $done $default (join handle ($joined) ()) $($rest)*)
             }
         }

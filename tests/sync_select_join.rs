@@ -3,10 +3,11 @@
 
 mod util;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use corde::sync::channel::{after, bounded, never};
-use corde::{go, select};
+use corde::{go, select, thread};
 use rstest::rstest;
 use util::LIMIT;
 
@@ -72,4 +73,45 @@ fn the_first_of_several_is_taken_on_os_threads_and_green_ones(#[values(false, tr
         first_of_two()
     };
     assert_eq!(first, 1);
+}
+
+#[rstest]
+#[timeout(LIMIT)]
+fn handles_of_scopes_local_ones_and_of_blocking_closures_are_selected() {
+    let word = String::from("borrowed");
+    corde::run(move || {
+        let length = thread::scope(|scope| {
+            let mut child = scope.spawn(|| word.len());
+            select! {
+                join(child) -> result => result.unwrap(),
+                recv(never::<()>()) -> _ => 0,
+            }
+        });
+        assert_eq!(length, 8);
+        let failed: Result<(), ()> = thread::try_scope(|scope| {
+            let mut child = scope.spawn(|| Err::<(), ()>(()));
+            select! {
+                join(child) => {}
+                recv(never::<()>()) -> _ => {}
+            }
+            Ok(())
+        });
+        assert_eq!(failed, Err(()));
+        let count = Rc::new(6);
+        let theirs = count.clone();
+        let mut local = thread::spawn_local(move || *theirs + 1);
+        let (sender, receiver) = bounded::<()>(0);
+        let mut blocked = thread::spawn_blocking(move || receiver.recv().is_err());
+        let first = select! {
+            join(local) -> result => result.unwrap(),
+            join(blocked) => panic!("it waits"),
+        };
+        assert_eq!((first, *count), (7, 6));
+        drop(sender);
+        let second = select! {
+            join(blocked) -> result => result.unwrap(),
+            recv(never::<()>()) -> _ => false,
+        };
+        assert!(second);
+    });
 }

@@ -84,6 +84,18 @@ struct Sources {
     generation: u32,
 }
 
+impl Sources {
+    /// The source of an event; none, if it has been taken out.
+    fn find(&self, token: u64) -> Option<&Arc<Readiness>> {
+        let token = Token::from_bits(token);
+        let (generation, readiness) = self.entries.get(token.index as usize)?;
+        (*generation == token.generation).then_some(readiness)
+    }
+}
+
+/// How many events ahead sources are fetched.
+const AHEAD: usize = 8;
+
 /// A source's place in its reactor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Token {
@@ -164,12 +176,19 @@ impl Reactor {
             return;
         }
         let sources = self.sources();
+        // Each source is a miss or two, and those of one do not overlap with those of the next.
+        let mut later = events.iter();
+        let mut fetch_next = || {
+            let event = later.next()?;
+            sources.find(event.token).map(|it| it.prefetch())
+        };
+        for _ in 0..AHEAD {
+            fetch_next();
+        }
         for event in events.iter() {
-            let token = Token::from_bits(event.token);
-            if let Some((generation, readiness)) = sources.entries.get(token.index as usize) {
-                if *generation == token.generation {
-                    readiness.deliver(&event);
-                }
+            fetch_next();
+            if let Some(readiness) = sources.find(event.token) {
+                readiness.deliver(&event);
             }
         }
     }

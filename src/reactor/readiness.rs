@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::sys::Event;
 use super::{Direction, Reactor, Token};
+use crate::arch;
 use crate::runtime::lock::Lock;
 use crate::runtime::wait_list::{self, End, Left, Node, WaitList};
 
@@ -53,6 +54,11 @@ impl Drop for Visit {
 }
 
 impl Readiness {
+    /// Has the cache lines fetched that an event touches.
+    pub(super) fn prefetch(&self) {
+        arch::prefetch(self);
+    }
+
     pub(super) fn deliver(&self, event: &Event) {
         if event.exceptional {
             // Before it is counted: who sees it counted sees this.

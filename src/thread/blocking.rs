@@ -148,7 +148,7 @@ impl<T> BlockingHandle<T> {
     /// ```
     pub fn join(self) -> Result<T> {
         // Who leaves by unwinding leaves its waiter behind: a wake without need does no harm.
-        while !self.packet.is_ended_or_wakes() {
+        while !self.is_finished_or_wakes() {
             park::park();
         }
         self.packet.take()
@@ -157,6 +157,11 @@ impl<T> BlockingHandle<T> {
     /// Returns whether the closure has ended: [`join`](BlockingHandle::join) would not wait.
     pub fn is_finished(&self) -> bool {
         matches!(*self.packet.lock(), Progress::Ended(_))
+    }
+
+    /// The same; if it has not ended, the calling thread is woken when it has.
+    pub(crate) fn is_finished_or_wakes(&self) -> bool {
+        self.packet.is_ended_or_wakes()
     }
 }
 

@@ -261,7 +261,7 @@ pub(super) struct ChildHandle<T> {
 }
 
 impl<T> ChildHandle<T> {
-    pub(super) fn handle(&self) -> &JoinHandle<()> {
+    pub(crate) fn handle(&self) -> &JoinHandle<()> {
         &self.handle
     }
 

@@ -133,6 +133,10 @@ impl<T> LocalJoinHandle<T> {
         }
     }
 
+    pub(crate) fn handle(&self) -> &JoinHandle<T> {
+        &self.handle
+    }
+
     /// As [`JoinHandle::join`].
     ///
     /// # Errors

@@ -242,6 +242,11 @@ pub struct ScopedJoinHandle<'scope, T> {
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
+    /// The handle of the green thread without its result.
+    pub(crate) fn handle(&self) -> &super::JoinHandle<()> {
+        self.child.handle()
+    }
+
     /// Waits for the green thread to end, suspending the calling one, and returns its result; as [`std::thread::ScopedJoinHandle::join`].
     ///
     /// # Errors

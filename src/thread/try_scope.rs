@@ -226,6 +226,11 @@ pub struct TryScopedJoinHandle<'scope, T> {
 }
 
 impl<T> TryScopedJoinHandle<'_, T> {
+    /// The handle of the green thread without its result.
+    pub(crate) fn handle(&self) -> &super::JoinHandle<()> {
+        self.handle.handle()
+    }
+
     /// Waits for the green thread to end, suspending the calling one, and returns its value.
     ///
     /// There is no error to look at: if the green thread fails, the scope has ended, and with it the caller. It unwinds from here, as if cancelled,

@@ -392,3 +392,83 @@ impl From<RecvError> for RecvTimeoutError {
         RecvTimeoutError::Disconnected
     }
 }
+
+/// No operation could be selected at once.
+///
+/// # Examples
+///
+/// ```
+/// use corde::sync::channel::{Select, TrySelectError};
+///
+/// assert_eq!(Select::new().try_select().err(), Some(TrySelectError));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrySelectError;
+
+/// No operation could be selected in time.
+///
+/// # Examples
+///
+/// ```
+/// use corde::sync::channel::{Select, SelectTimeoutError};
+/// use std::time::Duration;
+///
+/// let nothing = Select::new().select_timeout(Duration::ZERO);
+/// assert_eq!(nothing.err(), Some(SelectTimeoutError));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelectTimeoutError;
+
+/// No operation was ready.
+///
+/// # Examples
+///
+/// ```
+/// use corde::sync::channel::{Select, TryReadyError};
+///
+/// assert_eq!(Select::new().try_ready(), Err(TryReadyError));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TryReadyError;
+
+/// No operation was ready in time.
+///
+/// # Examples
+///
+/// ```
+/// use corde::sync::channel::{ReadyTimeoutError, Select};
+/// use std::time::Duration;
+///
+/// assert_eq!(Select::new().ready_timeout(Duration::ZERO), Err(ReadyTimeoutError));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadyTimeoutError;
+
+impl fmt::Display for TrySelectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("all operations in select would block")
+    }
+}
+
+impl fmt::Display for SelectTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("timed out waiting on select")
+    }
+}
+
+impl fmt::Display for TryReadyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("no operation is ready")
+    }
+}
+
+impl fmt::Display for ReadyTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("timed out waiting on ready")
+    }
+}
+
+impl Error for TrySelectError {}
+impl Error for SelectTimeoutError {}
+impl Error for TryReadyError {}
+impl Error for ReadyTimeoutError {}

@@ -41,11 +41,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use error::{
-    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    ReadyTimeoutError, RecvError, RecvTimeoutError, SelectTimeoutError, SendError,
+    SendTimeoutError, TryReadyError, TryRecvError, TrySelectError, TrySendError,
 };
-pub use select::{
-    ReadyTimeoutError, Select, SelectTimeoutError, SelectedOperation, TryReadyError, TrySelectError,
-};
+pub use select::{Select, SelectedOperation};
 use shared::{Channel, Side};
 
 pub use crate::select;
