@@ -14,7 +14,7 @@
 //! # Selecting
 //!
 //! A thread that selects waits as an [`Arm`] in the lists of several channels. Who has something for it *claims* it first, as others may at the
-//! same moment (`select.rs`). Which message an arm gets, or which room, is noted here until the thread comes for it, under the *token* of its
+//! same moment (`select/mod.rs`). Which message an arm gets, or which room, is noted here until the thread comes for it, under the *token* of its
 //! selection ([`Pending`]). That is the ticket of the arm, or one that was drawn when nobody had to wait: no two of a channel have the same. The sending arm
 //! of a selection has no message before it is chosen; so a receiver that waits may be *promised* to it, and gets no message from
 //! others until then. It waits for that one even if its own time is over meanwhile, or it is cancelled: whoever has chosen to send

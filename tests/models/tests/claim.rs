@@ -1,4 +1,4 @@
-//! Model of a selection that waits in two channels (`sync/channel/select.rs`), with the memory orderings as they are: both channels get a message
+//! Model of a selection that waits in two channels (`sync/channel/select/mod.rs`), with the memory orderings as they are: both channels get a message
 //! at once, and the selection may give up. The channels' lock is modelled in `wait_list.rs`.
 #![cfg(loom)]
 #![allow(clippy::undocumented_unsafe_blocks, reason = "loom checks each access")]
