@@ -34,6 +34,8 @@
 //! | timeouts, intervals | [`time`] |
 //! | a runtime with settings of its own, or with an end | [`runtime`] |
 //! | sockets | [`net`] |
+//! | child processes | [`process`], [`os::unix::process`] |
+//! | signals: Ctrl-C and others | [`signal`] |
 //! | who waits for a socket, and epoll | `reactor/` |
 //! | what runs next; parking, waking, interrupting | `runtime/`, and the README there |
 //! | generators and other coroutines, without the scheduler | [`coroutine`] |
@@ -80,6 +82,12 @@ pub mod runtime;
 
 #[cfg(feature = "runtime")]
 pub mod net;
+#[cfg(feature = "runtime")]
+pub mod os;
+#[cfg(feature = "runtime")]
+pub mod process;
+#[cfg(feature = "runtime")]
+pub mod signal;
 #[cfg(feature = "runtime")]
 pub mod sync;
 #[cfg(feature = "runtime")]

@@ -15,9 +15,9 @@ pub use std::net::{
 };
 pub use tcp::{Incoming, TcpListener, TcpStream};
 
-/// A socket that [`select!`](crate::select) can wait for.
+/// A socket, or something like it, that [`select!`](crate::select) can wait for.
 ///
-/// Implemented for the sockets of this module, and for nothing else.
+/// Implemented for the sockets of this module, the pipes of [`process`](crate::process) and [`Signals`](crate::signal::Signals), and for nothing else.
 pub trait Socket: sealed::Sealed {}
 
 pub(crate) mod sealed {
