@@ -34,6 +34,7 @@
 //! | timeouts, intervals | [`time`] |
 //! | a runtime with settings of its own, or with an end | [`runtime`] |
 //! | sockets | [`net`] |
+//! | files and directories | [`fs`], [`os::unix::fs`] |
 //! | child processes | [`process`], [`os::unix::process`] |
 //! | signals: Ctrl-C and others | [`signal`] |
 //! | who waits for a socket, and epoll | `reactor/` |
@@ -80,6 +81,8 @@ mod reactor;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 
+#[cfg(feature = "runtime")]
+pub mod fs;
 #[cfg(feature = "runtime")]
 pub mod net;
 #[cfg(feature = "runtime")]

@@ -581,3 +581,21 @@ fn auto_traits_are_those_of_std() {
     like_std::<ChildStderr>();
     send_sync::<Command>();
 }
+
+#[rstest]
+#[cfg(target_os = "linux")]
+fn a_child_has_the_timer_slack_of_the_program_and_not_that_of_a_worker(
+    #[values(false, true)] hooked: bool,
+) {
+    let slack = std::fs::read_to_string("/proc/self/timerslack_ns").unwrap();
+    let of_child = corde::run(move || {
+        let mut command = Command::new("cat");
+        command.arg("/proc/self/timerslack_ns");
+        if hooked {
+            // SAFETY: it does nothing.
+            unsafe { command.pre_exec(|| Ok(())) };
+        }
+        command.output().unwrap().stdout
+    });
+    assert_eq!(String::from_utf8(of_child).unwrap(), slack);
+}

@@ -1,9 +1,11 @@
-//! What is particular to some systems, with the names of [`std::os`].
+//! What only some operating systems have, with the names of [`std::os`].
 //!
 //! # Examples
 //!
 //! ```
-//! assert_ne!(corde::os::unix::process::parent_id(), corde::process::id());
+//! use corde::os::unix::fs::MetadataExt;
+//!
+//! corde::run(|| assert!(corde::fs::metadata("/").unwrap().nlink() > 0));
 //! ```
 
 pub mod unix;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{self, CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 
 use super::Child;
+use crate::reactor::sys;
 use crate::runtime::worker;
 use crate::thread::blocking;
 
@@ -270,7 +271,7 @@ impl Command {
     pub fn spawn(&mut self) -> io::Result<Child> {
         if self.hooked {
             worker::spend();
-            return self.inner.spawn().map(Child::from);
+            return without_worker_settings(|| self.inner.spawn()).map(Child::from);
         }
         let inner = &mut self.inner;
         blocking(|| inner.spawn()).map(Child::from)
@@ -436,4 +437,15 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
+}
+
+/// Runs `f` while the calling OS thread has no settings of a worker, which a process would inherit.
+fn without_worker_settings<R>(f: impl FnOnce() -> R) -> R {
+    if worker::current().is_none() {
+        return f();
+    }
+    sys::wait_as_usual();
+    let result = f();
+    sys::wait_exactly();
+    result
 }

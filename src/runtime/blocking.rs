@@ -35,6 +35,7 @@ use super::interrupt::{self, Cancelled};
 use super::job::{AbortIfPanic, Content, Detached, Frame, Job, JobRef, Queue};
 use super::park::{self, Waiter};
 use super::{forked, variable, worker};
+use crate::reactor::sys;
 use crate::report;
 
 /// OS threads of a pool that is not told how many; as Tokio has it.
@@ -140,6 +141,8 @@ impl Pool {
         let Some((_, task)) = worker::current_green() else {
             return f();
         };
+        // One after the other may have ended before this looks at them, and none of them suspend it.
+        worker::spend();
         // Who is to end does not begin.
         if let Some(interrupt) = interrupt::due(task) {
             interrupt.strike();
@@ -261,6 +264,8 @@ impl Pool {
     /// Does jobs until there have been none for long enough: the main function of a thread.
     fn serve(&self, first: JobRef) {
         let guard = AbortIfPanic;
+        // It may have been started by a worker; and the processes that it starts are as it is.
+        sys::wait_as_usual();
         POOL.set(self);
         let seat = Arc::new(Seat {
             thread: thread::current(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 pub(crate) mod child;
 #[cfg(feature = "runtime")]
 pub(crate) mod net;
+pub(crate) mod place;
 pub(crate) mod random;
 #[cfg(feature = "runtime")]
 pub(crate) mod threads;

@@ -3,11 +3,17 @@
 //! # Examples
 //!
 //! ```
-//! use corde::os::unix::process::CommandExt;
+//! use corde::fs::File;
+//! use corde::os::unix::fs::FileExt;
 //!
-//! let output = corde::process::Command::new("sh").arg0("another name").args(["-c", "echo $0"]).output()?;
-//! assert_eq!(output.stdout, b"another name\n");
+//! corde::run(|| -> std::io::Result<()> {
+//!     let mut magic = [0; 4];
+//!     File::open(std::env::current_exe()?)?.read_exact_at(&mut magic, 0)?;
+//!     assert_ne!(magic, [0; 4]);
+//!     Ok(())
+//! })?;
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+pub mod fs;
 pub mod process;

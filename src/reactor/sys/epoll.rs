@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use socket2::SockAddr;
@@ -195,8 +195,32 @@ fn slack(timeout: Duration) -> Duration {
 
 /// Has the waits of the calling OS thread last no longer than by their [`slack`]; by default Linux adds 50 us.
 pub(crate) fn wait_exactly() {
-    // SAFETY: no pointers. 1 ns; 0 would be the default. Threads that this one starts inherit it.
-    let result = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
+    // SAFETY: no pointers.
+    let before = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
+    if before > EXACTLY {
+        TIMER_SLACK.store(before, Ordering::Relaxed);
+    }
+    set_timer_slack(EXACTLY);
+}
+
+/// Has the calling OS thread wait as those do that corde has nothing to do with. Threads inherit what the one that starts them has, and so do
+/// processes.
+pub(crate) fn wait_as_usual() {
+    let usual = TIMER_SLACK.load(Ordering::Relaxed);
+    if usual != 0 {
+        set_timer_slack(usual);
+    }
+}
+
+/// The timer slack of worker threads, in ns; 0 would be the default.
+const EXACTLY: c_int = 1;
+
+/// That of the threads before they became workers; 0 while there have been none.
+static TIMER_SLACK: AtomicI32 = AtomicI32::new(0);
+
+fn set_timer_slack(nanos: c_int) {
+    // SAFETY: no pointers.
+    let result = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanos) };
     debug_assert!(result == 0, "a thread may not set its own timer slack");
 }
 

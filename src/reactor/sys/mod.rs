@@ -8,7 +8,7 @@
 //!   nanosecond where the system can; `None` is for ever; interruptions by signals end it early, and it may end a long one early itself;
 //! * `Poller::notify()`: ends the current or the next `wait`; from any thread;
 //! * `Events`: a buffer, with `new`, `is_empty`, `notified`, and `iter` over [`Event`]s, notifications left out;
-//! * `wait_exactly()`: has the calling OS thread's waits end when they should, as far as that can be had;
+//! * `wait_exactly()`: has the calling OS thread's waits end when they should, as far as that can be had; `wait_as_usual()` takes that back;
 //! * `wait_one(fd, direction, timeout)`: blocks the OS thread until one fd may be ready, for about as long at most;
 //! * `is_ready(fd, direction)`: whether it is ready now, or in a state that a call would learn of;
 //! * `accept(listener)`: accepts a connection that is non-blocking and closed on exec.
@@ -16,7 +16,7 @@
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use epoll::{Events, Poller, accept, is_ready, wait_exactly, wait_one};
+pub(crate) use epoll::{Events, Poller, accept, is_ready, wait_as_usual, wait_exactly, wait_one};
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!(
