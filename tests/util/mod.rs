@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 pub(crate) mod child;
+pub(crate) mod example;
 #[cfg(feature = "runtime")]
 pub(crate) mod net;
 pub(crate) mod place;

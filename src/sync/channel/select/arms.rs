@@ -77,6 +77,7 @@ unsafe impl<T> Selectable for Receiver<T> {
 }
 
 /// A handle that can be joined.
+#[doc(hidden)]
 pub trait Join: sealed::Join {}
 
 mod sealed {
