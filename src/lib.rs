@@ -37,6 +37,7 @@
 //! | files and directories | [`fs`], [`os::unix::fs`] |
 //! | child processes | [`process`], [`os::unix::process`] |
 //! | signals: Ctrl-C and others | [`signal`] |
+//! | pipes, other file descriptors, standard input and output | [`io`] |
 //! | who waits for a socket, and epoll | `reactor/` |
 //! | what runs next; parking, waking, interrupting | `runtime/`, and the README there |
 //! | generators and other coroutines, without the scheduler | [`coroutine`] |
@@ -83,6 +84,8 @@ pub mod runtime;
 
 #[cfg(feature = "runtime")]
 pub mod fs;
+#[cfg(feature = "runtime")]
+pub mod io;
 #[cfg(feature = "runtime")]
 pub mod net;
 #[cfg(feature = "runtime")]

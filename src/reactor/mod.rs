@@ -47,7 +47,7 @@ pub(crate) mod sys;
 
 use std::io;
 use std::mem;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -80,24 +80,67 @@ pub(crate) struct Reactor {
 
 #[derive(Default)]
 struct Sources {
-    entries: Slab<(u32, Arc<Readiness>)>,
+    entries: Slab<Entry>,
     generation: u32,
+    /// By the file descriptor, whether it is registered: it can be only once.
+    registered: Vec<bool>,
+}
+
+struct Entry {
+    generation: u32,
+    fd: RawFd,
+    readiness: Arc<Readiness>,
 }
 
 impl Sources {
     /// The source of an event; none, if it has been taken out.
     fn find(&self, token: u64) -> Option<&Arc<Readiness>> {
         let token = Token::from_bits(token);
-        let (generation, readiness) = self.entries.get(token.index as usize)?;
-        (*generation == token.generation).then_some(readiness)
+        let entry = self.entries.get(token.index as usize)?;
+        (entry.generation == token.generation).then_some(&entry.readiness)
     }
+
+    /// Makes an entry; none, if the file descriptor is registered already.
+    fn insert(&mut self, fd: RawFd, readiness: Arc<Readiness>) -> Option<Token> {
+        let place = usize::try_from(fd).expect("it is open");
+        if self.registered.len() <= place {
+            self.registered.resize(place + 1, false);
+        }
+        if mem::replace(&mut self.registered[place], true) {
+            return None;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let index = self.entries.insert(Entry {
+            generation,
+            fd,
+            readiness,
+        });
+        let index = u32::try_from(index).expect("fewer sockets than 2^32 are open");
+        Some(Token { index, generation })
+    }
+
+    fn remove(&mut self, token: Token) {
+        if self.find(token.to_bits()).is_some() {
+            let entry = self.entries.remove(token.index as usize);
+            self.registered[entry.fd as usize] = false;
+        }
+    }
+}
+
+/// Where a source is registered with a reactor.
+struct Place {
+    token: Token,
+    fd: RawFd,
+    /// What is registered in the place of `fd`.
+    duplicate: Option<OwnedFd>,
 }
 
 /// How many events ahead sources are fetched.
 const AHEAD: usize = 8;
 
-/// A source's place in its reactor.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Tells the sources of a reactor apart, also from those that were in the same entry before.
+#[derive(Clone, Copy)]
 struct Token {
     index: u32,
     generation: u32,
@@ -215,10 +258,11 @@ impl Reactor {
         if self.visitors.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let entries = mem::take(&mut self.sources().entries);
-        for (_, (_, readiness)) in entries {
-            readiness.unregister(self);
-        }
+        let sources = self.sources();
+        let all = sources.entries.iter();
+        let all: Vec<_> = all.map(|(_, entry)| entry.readiness.clone()).collect();
+        drop(sources);
+        all.iter().for_each(|it| it.unregister(self));
     }
 
     /// Counts the calling thread as one that waits here, until it [goes](Reactor::end_visit); false, if the reactor is not attended.
@@ -236,35 +280,44 @@ impl Reactor {
         self.visitors.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn add(&self, fd: BorrowedFd<'_>, readiness: &Arc<Readiness>) -> io::Result<Token> {
-        let token = {
-            let mut sources = self.sources();
-            sources.generation = sources.generation.wrapping_add(1);
-            let generation = sources.generation;
-            let index = sources.entries.insert((generation, readiness.clone()));
-            let index = u32::try_from(index).expect("fewer sockets than 2^32 are open");
-            Token { index, generation }
+    /// Registers a source. A descriptor that somebody else has registered here already, as it was only lent to both, is duplicated for that.
+    fn add(&self, fd: BorrowedFd<'_>, readiness: &Arc<Readiness>) -> io::Result<Place> {
+        let inserted = self.sources().insert(fd.as_raw_fd(), readiness.clone());
+        let (token, duplicate) = match inserted {
+            Some(token) => (token, None),
+            None => {
+                let duplicate = fd.try_clone_to_owned()?;
+                let inserted = self
+                    .sources()
+                    .insert(duplicate.as_raw_fd(), readiness.clone());
+                (inserted.expect("it is new"), Some(duplicate))
+            }
         };
-        if let Err(error) = self.poller.add(fd, token.to_bits()) {
-            self.forget(token);
+        let place = Place {
+            token,
+            fd: fd.as_raw_fd(),
+            duplicate,
+        };
+        let added = match &place.duplicate {
+            Some(duplicate) => self.poller.add(duplicate.as_fd(), token.to_bits()),
+            None => self.poller.add(fd, token.to_bits()),
+        };
+        if let Err(error) = added {
+            self.forget(&place);
             return Err(error);
         }
-        Ok(token)
+        Ok(place)
     }
 
-    /// Takes a source out that is registered with this file descriptor, which stays open.
-    fn remove(&self, fd: RawFd, token: Token) {
-        self.poller.remove(fd);
-        self.forget(token);
+    /// Takes a source out whose file descriptor stays open.
+    fn remove(&self, place: &Place) {
+        let duplicate = place.duplicate.as_ref().map(AsRawFd::as_raw_fd);
+        self.poller.remove(duplicate.unwrap_or(place.fd));
+        self.forget(place);
     }
 
-    /// Takes a source out whose file descriptor is being closed, and is not a duplicate.
-    fn forget(&self, token: Token) {
-        let mut sources = self.sources();
-        let index = token.index as usize;
-        let entry = sources.entries.get(index);
-        if entry.is_some_and(|(generation, _)| *generation == token.generation) {
-            sources.entries.remove(index);
-        }
+    /// Takes a source out whose file descriptor is closed next.
+    fn forget(&self, place: &Place) {
+        self.sources().remove(place.token);
     }
 }

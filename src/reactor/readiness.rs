@@ -1,14 +1,15 @@
 //! The state of one source of events: what has happened, who waits for more, and where it is registered.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::BorrowedFd;
+use std::panic::RefUnwindSafe;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::sys::Event;
-use super::{Direction, Reactor, Token};
+use super::{Direction, Place, Reactor};
 use crate::arch;
 use crate::runtime::lock::Lock;
 use crate::runtime::wait_list::{self, End, Left, Node, WaitList};
@@ -28,6 +29,9 @@ pub(super) struct Readiness {
     registration: Mutex<Option<Registration>>,
 }
 
+// Nothing unwinds while it is half changed: as std's, sockets may be used again after a panic.
+impl RefUnwindSafe for Readiness {}
+
 /// Who waits, in each direction.
 struct Waiters([WaitList<()>; 2]);
 
@@ -40,8 +44,7 @@ impl Default for Waiters {
 /// A source's entry in a reactor.
 struct Registration {
     reactor: Arc<Reactor>,
-    token: Token,
-    fd: RawFd,
+    place: Place,
 }
 
 /// The right to wait for a source of another worker's reactor. While there is one, that reactor will tell when nobody attends to it any more.
@@ -203,24 +206,23 @@ impl Readiness {
             if there.reactor.visit() {
                 return Ok(Some(Visit(there.reactor.clone())));
             }
-            there.reactor.remove(there.fd, there.token);
+            there.reactor.remove(&there.place);
             self.reactor.store(ptr::null_mut(), Ordering::Relaxed);
             *registration = None;
             // Those who wait already are visitors of this reactor from now on.
             self.count(true, true);
         }
-        let token = reactor.add(fd, self)?;
+        let place = reactor.add(fd, self)?;
         *registration = Some(Registration {
             reactor: reactor.clone(),
-            token,
-            fd: fd.as_raw_fd(),
+            place,
         });
         let place = Arc::as_ptr(reactor).cast_mut();
         self.reactor.store(place, Ordering::Relaxed);
         Ok(None)
     }
 
-    /// Ends the registration with `reactor`, which has taken it out of its list; who waits tries again, and registers it anew.
+    /// Ends the registration with `reactor`; who waits tries again, and registers it anew.
     pub(super) fn unregister(&self, reactor: &Reactor) {
         let mut registration = self.registration();
         if registration
@@ -229,7 +231,7 @@ impl Readiness {
         {
             self.reactor.store(ptr::null_mut(), Ordering::Relaxed);
             if let Some(there) = registration.take() {
-                there.reactor.remove(there.fd, there.token);
+                there.reactor.remove(&there.place);
             }
         }
         drop(registration);
@@ -241,8 +243,8 @@ impl Readiness {
         if let Some(there) = self.registration().take() {
             self.reactor.store(ptr::null_mut(), Ordering::Relaxed);
             match closes {
-                true => there.reactor.forget(there.token),
-                false => there.reactor.remove(there.fd, there.token),
+                true => there.reactor.forget(&there.place),
+                false => there.reactor.remove(&there.place),
             }
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::readiness::{Readiness, Visit};
 use super::{Direction, sys};
 use crate::runtime::wait_list::{Left, Node};
-use crate::runtime::{self, park, worker};
+use crate::runtime::{self, interrupt, park, worker};
 
 /// A socket, or anything else that the system reports readiness of, set to non-blocking.
 pub(crate) struct Source<T: AsFd> {
@@ -225,7 +225,6 @@ impl<T: AsFd> Source<T> {
         }
     }
 
-    #[allow(dead_code, reason = "`io` is to use it")]
     /// Waits until it is ready, or in a state that a call would learn of, until `deadline` at most; whatever the settings are.
     ///
     /// # Errors
@@ -267,13 +266,19 @@ impl<T: AsFd> Source<T> {
                 (deadline, over)
             }
         };
-        let Some((worker, _)) = worker::current_green() else {
+        let reactor = match worker::current_green() {
+            Some((worker, _)) => Some(worker.reactor()),
+            // Who alerts it wakes it where it parks, and not in a system call.
+            None if interrupt::is_os_thread_alerted() => Some(runtime::current()?.any_reactor()),
+            None => None,
+        };
+        let Some(reactor) = reactor else {
             let fd = self.inner.as_fd();
             let blocked = park::block(deadline, |timeout| sys::wait_one(fd, direction, timeout));
             return blocked.unwrap_or_else(|| Err(over.into()));
         };
         let readiness = self.events.readiness.get_or_init(Arc::default);
-        let visit = readiness.register(self.inner.as_fd(), worker.reactor())?;
+        let visit = readiness.register(self.inner.as_fd(), reactor)?;
         let waited = readiness.wait(direction, seen, deadline);
         drop(visit);
         match waited {
@@ -339,8 +344,9 @@ impl<T: AsFd> Pollable for Source<T> {
             None => runtime::current()?.any_reactor(),
         };
         let readiness = self.events.readiness.get_or_init(Arc::default);
-        let visit = readiness.register(self.inner.as_fd(), reactor)?;
+        // Before it is registered: whoever ends that registration counts an event.
         let seen = readiness.events(direction);
+        let visit = readiness.register(self.inner.as_fd(), reactor)?;
         if self.is_ready(direction) {
             return Ok(false);
         }

@@ -324,6 +324,14 @@ pub(super) fn limit_of_os_thread() -> Result<Option<Instant>, Interrupt> {
         .unwrap_or(Ok(None))
 }
 
+/// Returns whether the calling OS thread has a limit that another thread ends, which [alerts](alert) it then.
+pub(crate) fn is_os_thread_alerted() -> bool {
+    let is_signal = |limit: &Limit| matches!(limit.until, Until::Signal(_));
+    OS_THREAD
+        .try_with(|local| local.limits().any(is_signal))
+        .unwrap_or(false)
+}
+
 /// Wakes a thread to look whether a limit of it is over, now that a signal has been raised.
 pub(crate) fn alert(waiter: &Waiter) {
     if let Waiter::Green(task) = waiter {

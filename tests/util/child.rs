@@ -39,15 +39,10 @@ impl Outcome {
 /// function runs the body and exits. The child inherits the environment, with `environment` on top.
 #[track_caller]
 pub(crate) fn run(test: &str, environment: &[(&str, &str)], body: impl FnOnce()) -> Outcome {
-    if env::var_os(MARKER).is_some_and(|marked| marked == test) {
-        forbid_core_dump();
-        body();
-        exit(0);
+    if is_child(test) {
+        be_child(body);
     }
-    let child = this_program()
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env("RUST_BACKTRACE", "0")
-        .env(MARKER, test)
+    let child = command(test)
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -61,6 +56,28 @@ pub(crate) fn run(test: &str, environment: &[(&str, &str)], body: impl FnOnce())
         "there is no test {test:?}: {outcome:#?}"
     );
     outcome
+}
+
+/// Tells whether this process is the child that the test has started.
+pub(crate) fn is_child(test: &str) -> bool {
+    env::var_os(MARKER).is_some_and(|marked| marked == test)
+}
+
+/// Runs `body` as the child, and exits.
+pub(crate) fn be_child(body: impl FnOnce()) -> ! {
+    forbid_core_dump();
+    body();
+    exit(0);
+}
+
+/// Returns a command for a child, where [`is_child`] is true then.
+pub(crate) fn command(test: &str) -> Command {
+    let mut command = this_program();
+    command
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env("RUST_BACKTRACE", "0")
+        .env(MARKER, test);
+    command
 }
 
 /// Returns the words with which Cargo was told to start programs for this target: perhaps an emulator. Empty if there are none.

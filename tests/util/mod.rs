@@ -5,6 +5,8 @@ use std::time::Duration;
 
 pub(crate) mod child;
 pub(crate) mod example;
+#[cfg(target_os = "linux")]
+pub(crate) mod fds;
 #[cfg(feature = "runtime")]
 pub(crate) mod net;
 pub(crate) mod place;
