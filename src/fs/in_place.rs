@@ -17,10 +17,11 @@
 //! - **Filling up with a hand-off what was read in part.** Two reads are not one: another thread's could come between.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-use super::sys;
+use crate::io::sys;
 use crate::runtime::worker;
 
 /// Nothing is known yet.
@@ -77,7 +78,7 @@ impl InPlace {
         if offset.is_none() && !self.may_use_cursor() {
             return None;
         }
-        match sys::read_cached(file, buf, offset) {
+        match sys::read_at_once(file.as_fd(), &mut [IoSliceMut::new(buf)], offset) {
             // Linux 5.9 and 5.10 say so at the end of what is in memory: who can wait finds out.
             Ok(0) => None,
             Ok(read) => Some(read),
@@ -93,7 +94,7 @@ impl InPlace {
     fn may_read(&self, file: &File) -> bool {
         match self.reads.load(Ordering::Relaxed) {
             UNTRIED => {
-                let may = !sys::is_direct(file);
+                let may = !sys::is_direct(file.as_fd());
                 self.reads
                     .store(if may { TRIED } else { NEVER }, Ordering::Relaxed);
                 may

@@ -56,7 +56,6 @@ mod file;
 mod functions;
 mod in_place;
 mod read_dir;
-mod sys;
 
 pub use builders::{DirBuilder, OpenOptions};
 pub use file::File;

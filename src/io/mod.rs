@@ -11,7 +11,7 @@
 //! | anonymous pipes: [`pipe()`] | `pipe.rs` |
 //! | [`copy`], [`copy_bidirectional`] | `copy.rs` |
 //! | [`send_file`] | `send_file.rs` |
-//! | sockets, files | [`net`](crate::net), [`fs`](std::fs) |
+//! | sockets, files | [`net`](crate::net), [`fs`](crate::fs) |
 //!
 //! Std's `BufReader`, `BufWriter` and `LineWriter` work over everything here as they are:
 //!
@@ -43,7 +43,7 @@ mod green;
 mod pipe;
 mod send_file;
 mod stdio;
-mod sys;
+pub(crate) mod sys;
 mod wait;
 
 pub use copy::{HalfClose, copy, copy_bidirectional};

@@ -43,7 +43,7 @@ pub(super) use descriptor;
 /// Reads what there is, suspending until there is something. A closed descriptor is empty, as std has it.
 pub(super) fn read(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
     let read = call(fd, Direction::Read, |way| match way {
-        Way::AtOnce => sys::read_at_once(fd, bufs),
+        Way::AtOnce => sys::read_at_once(fd, bufs, None),
         Way::Blocking => (&*View::new(fd)).read_vectored(bufs),
     });
     if is_closed(&read) { Ok(0) } else { read }

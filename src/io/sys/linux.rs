@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
-use super::{check, owned};
+use super::{check, flags, owned};
 
 /// Do not wait. (Not in `libc` for Android.)
 const RWF_NOWAIT: libc::c_int = 8;
@@ -20,10 +20,18 @@ pub(in crate::io) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { owned(ends) })
 }
 
-pub(in crate::io) fn read_at_once(
+pub(crate) fn read_at_once(
     fd: BorrowedFd<'_>,
     bufs: &mut [IoSliceMut<'_>],
+    offset: Option<u64>,
 ) -> io::Result<usize> {
+    let offset = match offset.map(libc::c_long::try_from) {
+        None => CURRENT,
+        Some(Ok(offset)) => offset,
+        // An error that std tells of.
+        Some(Err(_)) => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    // The C library's own function is not in each that std runs with. On 64 bits the second half of the offset counts for nothing.
     // SAFETY: std's slices are `iovec`s, which the kernel may write to, and there are as many as it is told.
     let result = unsafe {
         libc::syscall(
@@ -31,12 +39,17 @@ pub(in crate::io) fn read_at_once(
             fd.as_raw_fd(),
             bufs.as_mut_ptr(),
             count(bufs.len()),
-            CURRENT,
+            offset,
             CURRENT,
             RWF_NOWAIT,
         )
     };
     outcome(result)
+}
+
+pub(crate) fn is_direct(fd: BorrowedFd<'_>) -> bool {
+    // If it is not known, it is taken for true.
+    flags(fd).map_or(true, |flags| flags & libc::O_DIRECT != 0)
 }
 
 pub(in crate::io) fn write_at_once(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -3,19 +3,25 @@
 //! What differs between systems, under these names:
 //!
 //! * `pipe()`: a new pipe, both ends closed on exec and blocking;
-//! * `read_at_once(fd, bufs)`, `write_at_once(fd, bufs)`: as `readv` and `writev`, but answer `WouldBlock` instead of blocking, whatever the
-//!   flags of the descriptor are; `Unsupported`, where the system cannot do that for this one;
+//! * `read_at_once(fd, bufs, offset)`, `write_at_once(fd, bufs)`: as `readv` (`preadv`, if there is an offset) and `writev`, but answer `WouldBlock`
+//!   instead of blocking, whatever the flags of the descriptor are; `Unsupported`, where the system cannot do that for this one. Of a file, what is
+//!   in memory is read; Linux 5.9 and 5.10 say at the end of that that the file has ended;
+//! * `is_direct(fd)`: whether reads of a file go past the memory, and wait though they are told not to;
 //! * `send_file(to, file, len)`: copies so much at most in the kernel, from where the file stands; `Unsupported`, where it cannot.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) use linux::{pipe, read_at_once, send_file, write_at_once};
+pub(crate) use linux::{is_direct, read_at_once};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) use linux::{pipe, send_file, write_at_once};
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod others;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) use others::{pipe, read_at_once, send_file, write_at_once};
+pub(crate) use others::{is_direct, read_at_once};
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) use others::{pipe, send_file, write_at_once};
 
 use std::ffi::c_int;
 use std::fs::{File, FileType};

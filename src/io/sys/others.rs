@@ -19,11 +19,16 @@ pub(in crate::io) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
-pub(in crate::io) fn read_at_once(
+pub(crate) fn read_at_once(
     _: BorrowedFd<'_>,
     _: &mut [IoSliceMut<'_>],
+    _: Option<u64>,
 ) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn is_direct(_: BorrowedFd<'_>) -> bool {
+    false
 }
 
 pub(in crate::io) fn write_at_once(_: BorrowedFd<'_>, _: &[IoSlice<'_>]) -> io::Result<usize> {
