@@ -445,9 +445,9 @@ fn keys_and_values_may_be_anything() {
     let all: Vec<u8> = (0..=255).collect();
     let large = all.repeat(20_000);
     for value in [&all, &large] {
-        let command = [b"SET", &all[..], value];
+        let command = [&b"SET"[..], &all[..], value];
         assert_eq!(client.call(&command).unwrap(), Value::Status("OK".into()));
-        let reply = client.call(&[b"GET", &all[..]]).unwrap();
+        let reply = client.call(&[&b"GET"[..], &all[..]]).unwrap();
         assert!(reply == Value::Bulk(value.clone()), "another value came");
     }
 }

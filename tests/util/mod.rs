@@ -10,6 +10,7 @@ pub(crate) mod fds;
 #[cfg(feature = "runtime")]
 pub(crate) mod net;
 pub(crate) mod place;
+pub(crate) mod program;
 pub(crate) mod random;
 #[cfg(feature = "runtime")]
 pub(crate) mod threads;
