@@ -33,7 +33,7 @@
 //! | locks, channels, and other ways of waiting for each other | [`sync`] |
 //! | timeouts, intervals | [`time`] |
 //! | a runtime with settings of its own, or with an end | [`runtime`] |
-//! | sockets | [`net`] |
+//! | sockets | [`net`], [`os::unix::net`] |
 //! | files and directories | [`fs`], [`os::unix::fs`] |
 //! | child processes | [`process`], [`os::unix::process`] |
 //! | signals: Ctrl-C and others | [`signal`] |

@@ -137,3 +137,18 @@ fn vectored_reads_count_all_their_buffers() {
         assert_eq!(read(&near).unwrap(), b"89");
     });
 }
+
+#[test]
+fn a_read_into_more_buffers_than_a_system_takes_does_not_count_as_short() {
+    with_pair(|near, mut far| {
+        register(&near, &mut far);
+        far.write_all(&[7; 3000]).unwrap();
+        let mut bytes = [0; 3000];
+        let mut left = 3000;
+        while left > 0 {
+            let parts = bytes[..left].chunks_mut(1);
+            let mut buffers: Vec<_> = parts.map(std::io::IoSliceMut::new).collect();
+            left -= (&near).read_vectored(&mut buffers).unwrap();
+        }
+    });
+}

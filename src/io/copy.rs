@@ -95,6 +95,12 @@ impl HalfClose for TcpStream {
     }
 }
 
+impl HalfClose for UnixStream {
+    fn end_writing(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
 impl<S: HalfClose + ?Sized> HalfClose for &S {
     fn end_writing(&self) -> io::Result<()> {
         (**self).end_writing()

@@ -1,11 +1,13 @@
-//! TCP, with the names and the manners of [`std::net`].
+//! TCP and UDP, with the names and the manners of [`std::net`].
 //!
 //! Reading, writing, accepting and connecting suspend the calling green thread where std would block the OS thread; a plain OS
 //! thread blocks as with std. Sockets are tried first: a call that need not wait is one system call and no switch.
 //! Errors are those of the system, as std reports them. Down from here: `reactor`.
 
+pub(crate) mod receive;
 pub(crate) mod socket;
-mod tcp;
+pub(crate) mod tcp;
+mod udp;
 
 use crate::reactor::Pollable;
 
@@ -14,6 +16,7 @@ pub use std::net::{
     ToSocketAddrs,
 };
 pub use tcp::{Incoming, TcpListener, TcpStream};
+pub use udp::UdpSocket;
 
 /// A socket, or something like it, that [`select!`](crate::select) can wait for.
 ///

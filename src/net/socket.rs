@@ -16,6 +16,20 @@ macro_rules! like_std {
             /// # Errors
             ///
             /// None; std's may fail.
+            ///
+            /// # Examples
+            ///
+            /// As for all sockets:
+            ///
+            /// ```
+            /// use corde::net::UdpSocket;
+            ///
+            /// let socket = UdpSocket::bind("127.0.0.1:0")?;
+            /// socket.set_nonblocking(true)?;
+            /// let error = socket.recv(&mut [0]).unwrap_err();
+            /// assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             pub fn set_nonblocking(&self, nonblocking: bool) -> std::io::Result<()> {
                 self.source.set_nonblocking(nonblocking);
                 Ok(())
@@ -119,6 +133,21 @@ macro_rules! timeouts {
             /// # Errors
             ///
             /// [`InvalidInput`](std::io::ErrorKind::InvalidInput), if the timeout is 0.
+            ///
+            /// # Examples
+            ///
+            /// As for all sockets:
+            ///
+            /// ```
+            /// use std::time::Duration;
+            /// use corde::net::UdpSocket;
+            ///
+            /// let socket = UdpSocket::bind("127.0.0.1:0")?;
+            /// socket.set_read_timeout(Some(Duration::from_millis(1)))?;
+            /// let error = socket.recv(&mut [0]).unwrap_err();
+            /// assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             pub fn set_read_timeout(
                 &self,
                 timeout: Option<std::time::Duration>,
@@ -133,6 +162,20 @@ macro_rules! timeouts {
             /// # Errors
             ///
             /// [`InvalidInput`](std::io::ErrorKind::InvalidInput), if the timeout is 0.
+            ///
+            /// # Examples
+            ///
+            /// As for all sockets:
+            ///
+            /// ```
+            /// use std::time::Duration;
+            /// use corde::net::UdpSocket;
+            ///
+            /// let socket = UdpSocket::bind("127.0.0.1:0")?;
+            /// let error = socket.set_write_timeout(Some(Duration::ZERO)).unwrap_err();
+            /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             pub fn set_write_timeout(
                 &self,
                 timeout: Option<std::time::Duration>,
@@ -146,6 +189,21 @@ macro_rules! timeouts {
             /// # Errors
             ///
             /// None; std's may fail.
+            ///
+            /// # Examples
+            ///
+            /// As for all sockets:
+            ///
+            /// ```
+            /// use std::time::Duration;
+            /// use corde::net::UdpSocket;
+            ///
+            /// let socket = UdpSocket::bind("127.0.0.1:0")?;
+            /// let timeout = Some(Duration::from_secs(1));
+            /// socket.set_read_timeout(timeout)?;
+            /// assert_eq!(socket.try_clone()?.read_timeout()?, timeout);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             pub fn read_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
                 Ok(self.source.timeout($crate::reactor::Direction::Read))
             }
@@ -155,6 +213,21 @@ macro_rules! timeouts {
             /// # Errors
             ///
             /// None; std's may fail.
+            ///
+            /// # Examples
+            ///
+            /// As for all sockets:
+            ///
+            /// ```
+            /// use std::time::Duration;
+            /// use corde::net::UdpSocket;
+            ///
+            /// let socket = UdpSocket::bind("127.0.0.1:0")?;
+            /// let timeout = Some(Duration::from_secs(1));
+            /// socket.set_write_timeout(timeout)?;
+            /// assert_eq!(socket.try_clone()?.write_timeout()?, timeout);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             pub fn write_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
                 Ok(self.source.timeout($crate::reactor::Direction::Write))
             }

@@ -71,7 +71,7 @@ pub struct TcpListener {
 const BACKLOG: i32 = 4096;
 
 /// Calls `each` with one address after the other until one works; as std does, with std's error for no address.
-fn first_of<A: ToSocketAddrs, T>(
+pub(super) fn first_of<A: ToSocketAddrs, T>(
     addresses: A,
     mut each: impl FnMut(SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
@@ -91,7 +91,7 @@ fn first_of<A: ToSocketAddrs, T>(
 }
 
 /// Repeats a call that a signal has interrupted, as std does in the calls that are not for reading or writing.
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -279,6 +279,7 @@ impl Read for &TcpStream {
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let bufs = sys::taken_at_once(bufs);
         let wanted = bufs.iter().map(|buf| buf.len()).sum();
         self.source
             .read_stream(wanted, |mut stream| stream.read_vectored(bufs))

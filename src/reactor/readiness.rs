@@ -107,10 +107,14 @@ impl Readiness {
         self.events[direction as usize].load(Ordering::Acquire)
     }
 
+    /// Returns whether there was an exceptional event.
+    pub(super) fn had_exception(&self) -> bool {
+        self.exceptional.load(Ordering::Relaxed)
+    }
+
     /// Returns whether a read would find nothing, if there were `seen` events to read.
     pub(super) fn is_empty(&self, seen: u32) -> bool {
-        self.emptied.load(Ordering::Relaxed) == u64::from(seen) + 1
-            && !self.exceptional.load(Ordering::Relaxed)
+        self.emptied.load(Ordering::Relaxed) == u64::from(seen) + 1 && !self.had_exception()
     }
 
     /// A read that began after `seen` events has found less than it wanted.

@@ -138,7 +138,8 @@ impl<T: AsFd> Source<T> {
         settings.nonblocking.store(nonblocking, Ordering::Relaxed);
     }
 
-    fn is_nonblocking(&self) -> bool {
+    /// Whether operations answer [`WouldBlock`](io::ErrorKind::WouldBlock) instead of waiting.
+    pub(crate) fn is_nonblocking(&self) -> bool {
         let settings = self.settings.get();
         settings.is_some_and(|it| it.nonblocking.load(Ordering::Relaxed))
     }
@@ -199,6 +200,9 @@ impl<T: AsFd> Source<T> {
         mut read: impl FnMut(&T) -> io::Result<usize>,
     ) -> io::Result<usize> {
         worker::spend();
+        // No system reads more at once.
+        const MOST: usize = 0x7fff_f000;
+        let wanted = wanted.min(MOST);
         let mut limit = Limit::AsSet;
         let mut waited = wanted == 0;
         loop {
@@ -240,6 +244,12 @@ impl<T: AsFd> Source<T> {
                 false => Err(io::ErrorKind::WouldBlock.into()),
             }
         })
+    }
+
+    /// Returns whether there was an event that tells of more than data: an error, an end.
+    pub(crate) fn had_exception(&self) -> bool {
+        let readiness = self.events.readiness.get();
+        readiness.is_some_and(|it| it.had_exception())
     }
 
     /// Counts the events of a direction; 0 before somebody has waited.

@@ -14,7 +14,11 @@ pub(crate) mod program;
 pub(crate) mod random;
 #[cfg(feature = "runtime")]
 pub(crate) mod threads;
+#[cfg(feature = "runtime")]
+pub(crate) mod unix;
 pub(crate) mod unwinding;
+#[cfg(feature = "runtime")]
+pub(crate) mod waiting;
 
 /// After this a test is taken for hung and fails. It decides no test that passes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);

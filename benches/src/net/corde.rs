@@ -3,8 +3,7 @@
 use std::io::{self, Read, Write};
 
 use ::corde::go;
-use ::corde::net::{TcpListener, TcpStream};
-use std::net::UdpSocket;
+use ::corde::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::{ANY_PORT, BUFFER, BULK, MESSAGE, REQUESTS, Service, announce, answer};
 

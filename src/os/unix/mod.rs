@@ -16,4 +16,7 @@
 //! ```
 
 pub mod fs;
+pub mod net;
 pub mod process;
+
+pub use std::os::unix::{ffi, io};

@@ -23,6 +23,8 @@ compile_error!(
     "corde's runtime needs epoll (Linux); on other Unix systems use `default-features = false`: coroutines and stacks alone"
 );
 
+use std::io::IoSliceMut;
+
 /// A change of readiness. Errors and hang-ups count as both: the next try learns of them.
 pub(crate) struct Event {
     pub(crate) token: u64,
@@ -30,4 +32,11 @@ pub(crate) struct Event {
     pub(crate) writable: bool,
     /// Something happened that a reader may still have to learn of after it has read all data: the end, an error, urgent data.
     pub(crate) exceptional: bool,
+}
+
+/// The first of some buffers, as many as a system reads into at once: it leaves further ones alone, as if there had been no more to read.
+pub(crate) fn taken_at_once<'a, 'b>(bufs: &'a mut [IoSliceMut<'b>]) -> &'a mut [IoSliceMut<'b>] {
+    const MOST: usize = 1024;
+    let count = bufs.len().min(MOST);
+    &mut bufs[..count]
 }

@@ -1,0 +1,6 @@
+//! As [`std::os::android`].
+
+/// What sockets have on this system alone; as [`std::os::android::net`].
+pub mod net {
+    pub use std::os::android::net::SocketAddrExt;
+}
