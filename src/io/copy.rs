@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 
 use crate::net::TcpStream;
+use crate::os::unix::net::UnixStream;
 use crate::runtime::worker;
 use crate::thread;
 
