@@ -4,7 +4,6 @@
 mod util;
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
 use std::net as std_net;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -14,25 +13,12 @@ use corde::net::{Shutdown, TcpListener, TcpStream};
 use corde::thread;
 use rstest::rstest;
 use util::LIMIT;
-use util::net::{LOCALHOST, echo, expect_echo, listen, pair, reset, std_pair, wait_for_hangup};
+use util::net::{
+    LOCALHOST, echo, expect_echo, listen, pair, raise_file_limit, reset, std_pair, wait_for_hangup,
+};
 use util::threads::{Handle, Kind, wait_until};
 
 // Traffic.
-
-/// Lets the process open as many files as it may.
-fn raise_file_limit() -> usize {
-    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
-    // SAFETY: the pointer is valid for a write.
-    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) };
-    assert_eq!(result, 0);
-    // SAFETY: the system has filled it.
-    let mut limit = unsafe { limit.assume_init() };
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: the pointer is valid for a read.
-    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
-    assert_eq!(result, 0);
-    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
-}
 
 #[rstest]
 #[timeout(LIMIT)]

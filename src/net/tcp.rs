@@ -1,20 +1,25 @@
-//! `TcpListener` and `TcpStream`.
+//! `TcpStream`.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::iter::FusedIterator;
-use std::net::{self, Shutdown, SocketAddr, ToSocketAddrs};
-use std::os::fd::AsFd;
+use std::net::{self, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::addr::{ToSocketAddrs, first_of};
 use super::socket::{like_std, timeouts};
 use crate::reactor::{Direction, Source, sys};
 
 /// A TCP connection; as [`std::net::TcpStream`].
 ///
 /// Closed when dropped. [`Read`] and [`Write`] are implemented for it and for a reference to it, so one green thread may read
-/// while another writes.
+/// while another writes. Any number of threads, green or not, may wait on it, in both directions.
+///
+/// # Cancellation
+///
+/// A green thread that is cancelled, or whose time is over, leaves while it waits to read or to write: data that was taken from the socket is
+/// returned, data that was put into it is counted. What calls that make several, as `read_exact` and `write_all`, have done by then is
+/// lost to the caller.
 ///
 /// # Examples
 ///
@@ -44,52 +49,6 @@ pub struct TcpStream {
     source: Source<net::TcpStream>,
 }
 
-/// A socket that accepts TCP connections; as [`std::net::TcpListener`].
-///
-/// # Examples
-///
-/// An echo server, a green thread for each connection:
-///
-/// ```no_run
-/// use corde::net::TcpListener;
-///
-/// corde::run(|| -> std::io::Result<()> {
-///     let listener = TcpListener::bind("127.0.0.1:7777")?;
-///     for stream in listener.incoming() {
-///         let mut stream = stream?;
-///         corde::go!({ std::io::copy(&mut stream.try_clone()?, &mut stream) });
-///     }
-///     Ok(())
-/// })?;
-/// # Ok::<(), std::io::Error>(())
-/// ```
-pub struct TcpListener {
-    source: Source<net::TcpListener>,
-}
-
-/// Connections that may wait to be accepted: what servers commonly ask for, and the kernel's own limit since Linux 5.4.
-const BACKLOG: i32 = 4096;
-
-/// Calls `each` with one address after the other until one works; as std does, with std's error for no address.
-pub(super) fn first_of<A: ToSocketAddrs, T>(
-    addresses: A,
-    mut each: impl FnMut(SocketAddr) -> io::Result<T>,
-) -> io::Result<T> {
-    let mut last = None;
-    for address in addresses.to_socket_addrs()? {
-        match each(address) {
-            Ok(value) => return Ok(value),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "could not resolve to any addresses",
-        )
-    }))
-}
-
 /// Repeats a call that a signal has interrupted, as std does in the calls that are not for reading or writing.
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
@@ -100,14 +59,51 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
     }
 }
 
+/// Makes a TCP socket that is non-blocking and closed on exec.
+#[cfg(not(target_vendor = "apple"))]
+pub(super) fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))
+}
+
+/// Makes a TCP socket that is non-blocking and closed on exec: not at once, on this system.
+#[cfg(target_vendor = "apple")]
+pub(super) fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 impl TcpStream {
     /// Opens a connection to one of `addresses`, trying each in turn.
     ///
-    /// Suspends until the connection stands. A host name is looked up by the system on the worker's OS thread, which blocks it.
+    /// Suspends until the connection stands, and before that while a host name [is looked up](ToSocketAddrs). A peer that does not answer is
+    /// given up by the system after minutes: [`connect_timeout`](TcpStream::connect_timeout) sets a limit for one address,
+    /// [`time::timeout`](crate::time::timeout) for all of it.
     ///
     /// # Errors
     ///
     /// That of the last address tried: [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) where nobody listens.
+    ///
+    /// # Cancellation
+    ///
+    /// A green thread that is cancelled, or whose time is over, leaves, and gives the attempt up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let port = listener.local_addr()?.port();
+    ///     let stream = TcpStream::connect(("localhost", port))?;
+    ///     assert_eq!(stream.peer_addr()?.port(), port);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn connect<A: ToSocketAddrs>(addresses: A) -> io::Result<TcpStream> {
         first_of(addresses, |address| TcpStream::connect_until(address, None))
     }
@@ -118,6 +114,26 @@ impl TcpStream {
     ///
     /// [`TimedOut`](io::ErrorKind::TimedOut), if it takes longer; [`InvalidInput`](io::ErrorKind::InvalidInput), if the timeout is 0; and those of
     /// [`connect`](TcpStream::connect).
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`connect`](TcpStream::connect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    /// use std::time::Duration;
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let address = listener.local_addr()?;
+    ///     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+    ///     assert_eq!(stream.peer_addr()?, address);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
         if timeout.is_zero() {
             let message = "a connection cannot stand after a timeout of 0";
@@ -127,11 +143,7 @@ impl TcpStream {
     }
 
     fn connect_until(address: SocketAddr, deadline: Option<Instant>) -> io::Result<TcpStream> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM.nonblocking(),
-            Some(Protocol::TCP),
-        )?;
+        let socket = new_socket(address)?;
         let begun = socket.connect(&address.into());
         let source = Source::new(net::TcpStream::from(socket));
         match begun {
@@ -154,7 +166,7 @@ impl TcpStream {
     }
 
     /// Wraps a connection that is non-blocking already.
-    fn from_nonblocking(stream: net::TcpStream) -> TcpStream {
+    pub(super) fn from_nonblocking(stream: net::TcpStream) -> TcpStream {
         TcpStream {
             source: Source::new(stream),
         }
@@ -165,6 +177,20 @@ impl TcpStream {
     /// # Errors
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected), if there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.std().peer_addr()
     }
@@ -174,6 +200,21 @@ impl TcpStream {
     /// # Errors
     ///
     /// Those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     let (_, address) = listener.accept()?;
+    ///     assert_eq!(stream.local_addr()?, address);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.std().local_addr()
     }
@@ -187,6 +228,24 @@ impl TcpStream {
     /// # Platform-specific behavior
     ///
     /// As in std, a second shutdown is fine on Linux and fails on macOS.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{Shutdown, TcpListener, TcpStream};
+    /// use std::io::Read;
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     let (mut peer, _) = listener.accept()?;
+    ///     let reader = corde::go!({ peer.read_to_end(&mut Vec::new()) });
+    ///     stream.shutdown(Shutdown::Write)?;
+    ///     assert_eq!(reader.join().unwrap()?, 0);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.std().shutdown(how)
     }
@@ -196,6 +255,26 @@ impl TcpStream {
     /// # Errors
     ///
     /// Those of the system, when it has no further file descriptor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    /// use std::io::{Read, Write};
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     let (mut peer, _) = listener.accept()?;
+    ///     let mut writer = stream.try_clone()?;
+    ///     writer.write_all(b"hello")?;
+    ///     let mut greeting = [0; 5];
+    ///     peer.read_exact(&mut greeting)?;
+    ///     assert_eq!(&greeting, b"hello");
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_clone(&self) -> io::Result<TcpStream> {
         let source = self.source.try_clone(net::TcpStream::try_clone)?;
         Ok(TcpStream { source })
@@ -206,6 +285,28 @@ impl TcpStream {
     /// # Errors
     ///
     /// Those of reading.
+    ///
+    /// # Cancellation
+    ///
+    /// A green thread that is cancelled, or whose time is over, leaves while it waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    /// use std::io::Write;
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     listener.accept()?.0.write_all(b"hello")?;
+    ///     let mut first = [0];
+    ///     assert_eq!(stream.peek(&mut first)?, 1);
+    ///     assert_eq!(std::io::read_to_string(stream)?, "hello");
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.source
             .retry(Direction::Read, |stream| stream.peek(buf))
@@ -216,6 +317,21 @@ impl TcpStream {
     /// # Errors
     ///
     /// Those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     stream.set_nodelay(true)?;
+    ///     assert!(stream.nodelay()?);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.std().set_nodelay(nodelay)
     }
@@ -225,8 +341,78 @@ impl TcpStream {
     /// # Errors
     ///
     /// Those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     assert!(!stream.nodelay()?);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn nodelay(&self) -> io::Result<bool> {
         self.std().nodelay()
+    }
+
+    /// Sets `SO_LINGER`: whether, and for how long, closing the connection waits for data that has not been delivered. std's is not stable yet.
+    ///
+    /// 0 has closing reset the connection, and throw away what has not been sent. With anything longer the last handle that is dropped *blocks its
+    /// OS thread*, worker or not, until all is delivered or the time is over: a green thread should rather
+    /// [shut its direction down](TcpStream::shutdown) and read up to the end, with a [timeout](crate::time::timeout).
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    /// use std::io::{ErrorKind, Read};
+    /// use std::time::Duration;
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     let (mut peer, _) = listener.accept()?;
+    ///     stream.set_linger(Some(Duration::ZERO))?;
+    ///     drop(stream);
+    ///     let error = peer.read(&mut [0]).unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        SockRef::from(self.std()).set_linger(linger)
+    }
+
+    /// Returns the value of `SO_LINGER`, in whole seconds. std's is not stable yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     assert_eq!(stream.linger()?, None);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        SockRef::from(self.std()).linger()
     }
 
     /// Sets the time to live of the packets sent, in hops.
@@ -234,6 +420,21 @@ impl TcpStream {
     /// # Errors
     ///
     /// Those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     stream.set_ttl(10)?;
+    ///     assert_eq!(stream.ttl()?, 10);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.std().set_ttl(ttl)
     }
@@ -243,6 +444,20 @@ impl TcpStream {
     /// # Errors
     ///
     /// Those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     assert!(stream.ttl()? > 0);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn ttl(&self) -> io::Result<u32> {
         self.std().ttl()
     }
@@ -252,6 +467,20 @@ impl TcpStream {
     /// # Errors
     ///
     /// Those of the system in asking.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::net::{TcpListener, TcpStream};
+    ///
+    /// corde::run(|| -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     assert!(stream.take_error()?.is_none());
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.std().take_error()
     }
@@ -316,101 +545,5 @@ impl Write for &TcpStream {
     }
 }
 
-impl TcpListener {
-    /// Binds a socket to one of `addresses` and listens there; port 0 lets the system choose.
-    ///
-    /// Up to 4,096 connections may wait to be accepted, or fewer if the system has a lower limit (`net.core.somaxconn` on Linux); std
-    /// lets 128 wait, and a client that comes when they are full waits a second before it tries again.
-    ///
-    /// # Errors
-    ///
-    /// That of the last address tried: [`AddrInUse`](io::ErrorKind::AddrInUse) where somebody else listens.
-    pub fn bind<A: ToSocketAddrs>(addresses: A) -> io::Result<TcpListener> {
-        let listener = net::TcpListener::bind(addresses)?;
-        SockRef::from(&listener).listen(BACKLOG)?;
-        Ok(listener.into())
-    }
-
-    /// Returns the address that it listens on.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.std().local_addr()
-    }
-
-    /// Makes a second handle to the same socket: each connection is accepted by one of the two.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system, when it has no further file descriptor.
-    pub fn try_clone(&self) -> io::Result<TcpListener> {
-        let source = self.source.try_clone(net::TcpListener::try_clone)?;
-        Ok(TcpListener { source })
-    }
-
-    /// Accepts a connection; suspends until there is one.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system. One that has run out of file descriptors (`EMFILE`, `ENFILE`) leaves the connection in the queue: it can
-    /// be accepted when some are closed, so a server that goes on should pause before it tries again.
-    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let accept = |listener: &net::TcpListener| uninterrupted(|| sys::accept(listener.as_fd()));
-        let (connection, address) = self.source.retry(Direction::Read, accept)?;
-        Ok((TcpStream::from_nonblocking(connection.into()), address))
-    }
-
-    /// Returns an iterator over the connections that come in; it never ends.
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self }
-    }
-
-    /// Sets the time to live of the packets sent, in hops.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.std().set_ttl(ttl)
-    }
-
-    /// Returns the time to live of the packets sent, in hops.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system.
-    pub fn ttl(&self) -> io::Result<u32> {
-        self.std().ttl()
-    }
-
-    /// Takes the socket's pending error, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system in asking.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.std().take_error()
-    }
-}
-
-/// An iterator over the connections of a [`TcpListener`]; see [`incoming`](TcpListener::incoming).
-#[derive(Debug)]
-pub struct Incoming<'a> {
-    listener: &'a TcpListener,
-}
-
-impl Iterator for Incoming<'_> {
-    type Item = io::Result<TcpStream>;
-
-    fn next(&mut self) -> Option<io::Result<TcpStream>> {
-        Some(self.listener.accept().map(|(stream, _)| stream))
-    }
-}
-
-impl FusedIterator for Incoming<'_> {}
-
 like_std!(TcpStream, net::TcpStream);
-like_std!(TcpListener, net::TcpListener);
 timeouts!(TcpStream);

@@ -3,10 +3,9 @@
 use std::io;
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::ToSocketAddrs;
+use super::addr::{ToSocketAddrs, first_of};
 use super::receive::receive;
 use super::socket::{like_std, timeouts};
-use super::tcp::first_of;
 use crate::reactor::{Direction, Source};
 
 /// A UDP socket; as [`std::net::UdpSocket`].

@@ -52,6 +52,8 @@ enum Limit {
     AsSet,
     /// Until then, which ends with such an error.
     Until(Option<Instant>, io::ErrorKind),
+    /// No longer: only what is there already counts.
+    Over(io::ErrorKind),
 }
 
 impl<T: AsFd> Source<T> {
@@ -208,8 +210,9 @@ impl<T: AsFd> Source<T> {
         loop {
             let readiness = self.events.readiness.get();
             let seen = readiness.map_or(0, |it| it.events(Direction::Read));
-            // After a wait it is tried in any case: an OS thread may see data before the worker that counts events.
-            if !waited && readiness.is_some_and(|it| it.is_empty(seen)) {
+            // After a wait it is tried in any case: an OS thread may see data before the worker that counts events. And who does not wait at all
+            // would be told that there is nothing for as long as its worker does not come to count.
+            if !waited && readiness.is_some_and(|it| it.is_empty(seen)) && !self.is_nonblocking() {
                 self.wait(Direction::Read, seen, &mut limit)?;
                 waited = true;
                 continue;
@@ -258,12 +261,14 @@ impl<T: AsFd> Source<T> {
         readiness.map_or(0, |it| it.events(direction))
     }
 
-    /// Waits for an event after the `seen` ones; maybe not as long, never longer.
+    /// Waits for an event after the `seen` ones; maybe not as long, never longer. When the limit is over it returns once more, as there may be what
+    /// nobody has told of: a worker takes some events at a time, and one that is stuck none.
     ///
     /// # Errors
-    /// If the limit is over, or the source cannot be registered.
+    /// If the limit was over before, or the source cannot be registered.
     fn wait(&self, direction: Direction, seen: u32, limit: &mut Limit) -> io::Result<()> {
         let (deadline, over) = match *limit {
+            Limit::Over(over) => return Err(over.into()),
             Limit::Until(deadline, over) => (deadline, over),
             Limit::AsSet if self.is_nonblocking() => {
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -285,7 +290,10 @@ impl<T: AsFd> Source<T> {
         let Some(reactor) = reactor else {
             let fd = self.inner.as_fd();
             let blocked = park::block(deadline, |timeout| sys::wait_one(fd, direction, timeout));
-            return blocked.unwrap_or_else(|| Err(over.into()));
+            return blocked.unwrap_or_else(|| {
+                *limit = Limit::Over(over);
+                Ok(())
+            });
         };
         let readiness = self.events.readiness.get_or_init(Arc::default);
         let visit = readiness.register(self.inner.as_fd(), reactor)?;
@@ -293,7 +301,10 @@ impl<T: AsFd> Source<T> {
         drop(visit);
         match waited {
             Ok(()) => Ok(()),
-            Err(Left::TimedOut) => Err(over.into()),
+            Err(Left::TimedOut) => {
+                *limit = Limit::Over(over);
+                Ok(())
+            }
             Err(Left::Interrupted(interrupt)) => interrupt.strike(),
         }
     }
@@ -336,6 +347,11 @@ impl Announcement {
             node: Node::new(()),
             visit: Cell::new(None),
         }
+    }
+
+    /// Returns whether its thread has been woken since it was announced last.
+    pub(crate) fn is_over(&self) -> bool {
+        self.node.is_granted()
     }
 }
 

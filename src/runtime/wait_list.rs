@@ -240,6 +240,8 @@ impl<V> WaitList<V> {
     /// The node is in no list. It is unlinked from this one, if it is still linked, before it is moved or ends; its thread waits in the frame
     /// that it is in, or in one below.
     pub(crate) unsafe fn link(&mut self, node: &Node<V>) {
+        // It may have been in a list before.
+        node.granted.store(false, Ordering::Relaxed);
         self.push(node);
     }
 
@@ -379,7 +381,7 @@ impl<V> Node<V> {
     }
 
     #[inline(always)]
-    fn is_granted(&self) -> bool {
+    pub(crate) fn is_granted(&self) -> bool {
         // Acquire: what was done to the value comes before.
         self.granted.load(Ordering::Acquire)
     }

@@ -1,7 +1,7 @@
 //! Helpers for tests that talk over sockets.
 
 use std::io::{self, Read, Write};
-use std::mem::size_of;
+use std::mem::{MaybeUninit, size_of};
 use std::net as std_net;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
@@ -81,4 +81,19 @@ pub(crate) fn wait_for_hangup(stream: impl AsFd) {
     // SAFETY: one valid entry.
     let ready = unsafe { libc::poll(&mut poll, 1, -1) };
     assert_eq!(ready, 1);
+}
+
+/// Lets the process open as many files as it may, and returns how many that is.
+pub(crate) fn raise_file_limit() -> usize {
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: the pointer is valid for a write.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) };
+    assert_eq!(result, 0);
+    // SAFETY: the system has filled it.
+    let mut limit = unsafe { limit.assume_init() };
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the pointer is valid for a read.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+    assert_eq!(result, 0);
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }

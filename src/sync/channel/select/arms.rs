@@ -238,4 +238,9 @@ unsafe impl Selectable for Ready<'_> {
     fn only_wakes(&self) -> bool {
         true
     }
+
+    fn has_woken(&self) -> bool {
+        // Ready or not: somebody else may have been quicker, and then the next event is to be announced anew.
+        self.announcement.get().is_some_and(Announcement::is_over)
+    }
 }

@@ -170,6 +170,11 @@ pub(crate) unsafe trait Selectable {
     fn only_wakes(&self) -> bool {
         false
     }
+
+    /// For one that only wakes: whether it may have, since it was registered. It does so once.
+    fn has_woken(&self) -> bool {
+        self.is_ready()
+    }
 }
 
 /// One operation of a selection, with its number. For the macro `select!`.
@@ -386,8 +391,8 @@ fn wait_once(cases: &[Case<'_>], deadline: Option<Instant>, watches: bool) -> En
     if registered.register() {
         let next = cases.iter().filter_map(|case| case.what.next());
         let until = next.chain(deadline).min();
-        let wakes = |case: &Case<'_>| case.what.only_wakes() && case.what.is_ready();
-        while claim.is_open() && !cases.iter().any(wakes) {
+        let woken = |case: &Case<'_>| case.what.only_wakes() && case.what.has_woken();
+        while claim.is_open() && !cases.iter().any(woken) {
             if let Err(interrupt) = park::try_park(until) {
                 ended = Ended::Left(Left::Interrupted(interrupt));
                 break;
