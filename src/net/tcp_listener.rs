@@ -252,7 +252,7 @@ impl TcpListener {
     /// ```
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let accept = |listener: &net::TcpListener| uninterrupted(|| sys::accept(listener.as_fd()));
-        let (connection, address) = self.source.retry(Direction::Read, accept)?;
+        let (connection, address) = self.source.retry_if_ready(Direction::Read, accept)?;
         Ok((TcpStream::from_nonblocking(connection.into()), address))
     }
 

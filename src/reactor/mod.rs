@@ -2,7 +2,7 @@
 //!
 //! Each worker has a [`Reactor`]. A socket is a [`Source`]: it is tried first, and only when the system says that it would
 //! block does the calling thread wait. The first green thread that waits registers the socket with its worker's
-//! reactor, for both directions, edge-triggered, once. An OS thread waits with `poll(2)` and needs no registration.
+//! reactor, edge-triggered, once: for reading, and for writing as well when somebody waits for that, which on most sockets nobody ever does. An OS thread waits with `poll(2)` and needs no registration.
 //!
 //! | file | what is there |
 //! | --- | --- |
@@ -134,6 +134,14 @@ struct Place {
     fd: RawFd,
     /// What is registered in the place of `fd`.
     duplicate: Option<OwnedFd>,
+}
+
+impl Place {
+    /// The descriptor that is registered.
+    fn registered(&self) -> RawFd {
+        let duplicate = self.duplicate.as_ref().map(AsRawFd::as_raw_fd);
+        duplicate.unwrap_or(self.fd)
+    }
 }
 
 /// How many events ahead sources are fetched.
@@ -281,7 +289,12 @@ impl Reactor {
     }
 
     /// Registers a source. A descriptor that somebody else has registered here already, as it was only lent to both, is duplicated for that.
-    fn add(&self, fd: BorrowedFd<'_>, readiness: &Arc<Readiness>) -> io::Result<Place> {
+    fn add(
+        &self,
+        fd: BorrowedFd<'_>,
+        readiness: &Arc<Readiness>,
+        writes: bool,
+    ) -> io::Result<Place> {
         let inserted = self.sources().insert(fd.as_raw_fd(), readiness.clone());
         let (token, duplicate) = match inserted {
             Some(token) => (token, None),
@@ -299,8 +312,8 @@ impl Reactor {
             duplicate,
         };
         let added = match &place.duplicate {
-            Some(duplicate) => self.poller.add(duplicate.as_fd(), token.to_bits()),
-            None => self.poller.add(fd, token.to_bits()),
+            Some(duplicate) => self.poller.add(duplicate.as_fd(), token.to_bits(), writes),
+            None => self.poller.add(fd, token.to_bits(), writes),
         };
         if let Err(error) = added {
             self.forget(&place);
@@ -309,10 +322,15 @@ impl Reactor {
         Ok(place)
     }
 
+    /// Has a source told of when it can be written to, too.
+    fn add_writes(&self, place: &Place) -> io::Result<()> {
+        self.poller
+            .add_writes(place.registered(), place.token.to_bits())
+    }
+
     /// Takes a source out whose file descriptor stays open.
     fn remove(&self, place: &Place) {
-        let duplicate = place.duplicate.as_ref().map(AsRawFd::as_raw_fd);
-        self.poller.remove(duplicate.unwrap_or(place.fd));
+        self.poller.remove(place.registered());
         self.forget(place);
     }
 

@@ -24,8 +24,8 @@ pub(super) struct Readiness {
     exceptional: AtomicBool,
     /// How many events there had been, and one more, when a read emptied the source last.
     emptied: AtomicU64,
-    /// The reactor that it is registered with: only to be compared.
-    reactor: AtomicPtr<Reactor>,
+    /// The reactors that it is registered with in each direction: the same, or none. Only to be compared.
+    reactors: [AtomicPtr<Reactor>; 2],
     registration: Mutex<Option<Registration>>,
 }
 
@@ -178,7 +178,7 @@ impl Readiness {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers it with `reactor`, unless it is already, with that or with another one that is attended to. An event follows.
+    /// Registers it with `reactor` for events of this direction, unless it is already, with that or with another one that is attended to. An event follows.
     ///
     /// # Errors
     /// Those of the system.
@@ -187,12 +187,14 @@ impl Readiness {
         self: &Arc<Self>,
         fd: BorrowedFd<'_>,
         reactor: &Arc<Reactor>,
+        direction: Direction,
     ) -> io::Result<Option<Visit>> {
         // Whoever has cleared it counts an event afterwards, under the lock that the caller takes next.
-        if ptr::eq(self.reactor.load(Ordering::Relaxed), Arc::as_ptr(reactor)) {
+        let registered = self.reactors[direction as usize].load(Ordering::Relaxed);
+        if ptr::eq(registered, Arc::as_ptr(reactor)) {
             return Ok(None);
         }
-        self.register_or_visit(fd, reactor)
+        self.register_or_visit(fd, reactor, direction)
     }
 
     #[cold]
@@ -201,29 +203,49 @@ impl Readiness {
         self: &Arc<Self>,
         fd: BorrowedFd<'_>,
         reactor: &Arc<Reactor>,
+        direction: Direction,
     ) -> io::Result<Option<Visit>> {
         let mut registration = self.registration();
         if let Some(there) = &*registration {
-            if Arc::ptr_eq(&there.reactor, reactor) {
-                return Ok(None);
-            }
-            if there.reactor.visit() {
-                return Ok(Some(Visit(there.reactor.clone())));
+            let here = Arc::ptr_eq(&there.reactor, reactor);
+            if here || there.reactor.visit() {
+                let visit = (!here).then(|| Visit(there.reactor.clone()));
+                if self.reactors[direction as usize]
+                    .load(Ordering::Relaxed)
+                    .is_null()
+                {
+                    there.reactor.add_writes(&there.place)?;
+                    self.note_registered(&there.reactor, Direction::Write);
+                }
+                return Ok(visit);
             }
             there.reactor.remove(&there.place);
-            self.reactor.store(ptr::null_mut(), Ordering::Relaxed);
+            self.note_unregistered();
             *registration = None;
             // Those who wait already are visitors of this reactor from now on.
             self.count(true, true);
         }
-        let place = reactor.add(fd, self)?;
+        let place = reactor.add(fd, self, direction == Direction::Write)?;
         *registration = Some(Registration {
             reactor: reactor.clone(),
             place,
         });
-        let place = Arc::as_ptr(reactor).cast_mut();
-        self.reactor.store(place, Ordering::Relaxed);
+        self.note_registered(reactor, Direction::Read);
+        if direction == Direction::Write {
+            self.note_registered(reactor, Direction::Write);
+        }
         Ok(None)
+    }
+
+    fn note_registered(&self, reactor: &Arc<Reactor>, direction: Direction) {
+        let place = Arc::as_ptr(reactor).cast_mut();
+        self.reactors[direction as usize].store(place, Ordering::Relaxed);
+    }
+
+    fn note_unregistered(&self) {
+        for reactor in &self.reactors {
+            reactor.store(ptr::null_mut(), Ordering::Relaxed);
+        }
     }
 
     /// Ends the registration with `reactor`; who waits tries again, and registers it anew.
@@ -233,7 +255,7 @@ impl Readiness {
             .as_ref()
             .is_some_and(|it| ptr::eq(&*it.reactor, reactor))
         {
-            self.reactor.store(ptr::null_mut(), Ordering::Relaxed);
+            self.note_unregistered();
             if let Some(there) = registration.take() {
                 there.reactor.remove(&there.place);
             }
@@ -245,7 +267,7 @@ impl Readiness {
     /// Ends the registration, for a file descriptor that is closed next, or stays open.
     pub(super) fn end(&self, closes: bool) {
         if let Some(there) = self.registration().take() {
-            self.reactor.store(ptr::null_mut(), Ordering::Relaxed);
+            self.note_unregistered();
             match closes {
                 true => there.reactor.forget(&there.place),
                 false => there.reactor.remove(&there.place),

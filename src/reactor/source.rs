@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::mem;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -172,6 +173,26 @@ impl<T: AsFd> Source<T> {
         self.retry_within(limit, direction, attempt)
     }
 
+    /// Like [`retry`](Source::retry), for an attempt that costs more when it is in vain than asking first, as accepting does: the system makes a
+    /// socket before it looks whether there is a connection for it (3.1 us on Linux, asking 0.2).
+    ///
+    /// # Errors
+    /// As [`retry`](Source::retry).
+    pub(crate) fn retry_if_ready<R>(
+        &self,
+        direction: Direction,
+        mut attempt: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        // After a wait it is likely not to be in vain.
+        let mut waited = false;
+        self.retry(direction, |inner| {
+            if !mem::replace(&mut waited, true) && !sys::is_ready(inner.as_fd(), direction) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            attempt(inner)
+        })
+    }
+
     #[inline]
     fn retry_within<R>(
         &self,
@@ -296,7 +317,7 @@ impl<T: AsFd> Source<T> {
             });
         };
         let readiness = self.events.readiness.get_or_init(Arc::default);
-        let visit = readiness.register(self.inner.as_fd(), reactor)?;
+        let visit = readiness.register(self.inner.as_fd(), reactor, direction)?;
         let waited = readiness.wait(direction, seen, deadline);
         drop(visit);
         match waited {
@@ -372,7 +393,7 @@ impl<T: AsFd> Pollable for Source<T> {
         let readiness = self.events.readiness.get_or_init(Arc::default);
         // Before it is registered: whoever ends that registration counts an event.
         let seen = readiness.events(direction);
-        let visit = readiness.register(self.inner.as_fd(), reactor)?;
+        let visit = readiness.register(self.inner.as_fd(), reactor, direction)?;
         if self.is_ready(direction) {
             return Ok(false);
         }

@@ -75,9 +75,8 @@ impl Poller {
         Ok(())
     }
 
-    pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let interest =
-            libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64, writes: bool) -> io::Result<()> {
+        let interest = interest(writes);
         let fd = fd.as_raw_fd();
         let added = self.control(libc::EPOLL_CTL_ADD, fd, interest, token);
         let added = added.or_else(|error| match error.raw_os_error() {
@@ -92,6 +91,11 @@ impl Poller {
             ),
             _ => error,
         })
+    }
+
+    /// Reports from now on when it can be written to, too.
+    pub(crate) fn add_writes(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, interest(true), token)
     }
 
     pub(crate) fn remove(&self, fd: RawFd) {
@@ -179,6 +183,14 @@ impl Poller {
         // SAFETY: one valid entry, a valid timespec, and no signal mask.
         check(unsafe { libc::ppoll(&mut poll, 1, &timespec, ptr::null()) })?;
         self.wait_coarsely(events, 0)
+    }
+}
+
+fn interest(writes: bool) -> c_int {
+    let reads = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLRDHUP | libc::EPOLLET;
+    match writes {
+        true => reads | libc::EPOLLOUT,
+        false => reads,
     }
 }
 
@@ -383,7 +395,7 @@ mod tests {
         }
 
         let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a socket");
-        poller.add(socket.as_fd(), 7).expect("it is added");
+        poller.add(socket.as_fd(), 7, true).expect("it is added");
         let count = wait(&poller, &mut events, Duration::MAX).expect("it can be written to");
         events.len = count;
         assert!(

@@ -2,8 +2,9 @@
 //!
 //! A backend has, under these names:
 //!
-//! * `Poller::new()`, and `Poller::add(fd, token)`, `Poller::remove(raw fd)`: reports every change of an fd's readiness to read and to
-//!   write, as an edge, with its token; the state at the time of `add` counts as a change;
+//! * `Poller::new()`, and `Poller::add(fd, token, writes)`, `Poller::remove(raw fd)`: reports every change of an fd's readiness to read, and also to
+//!   write, if it `writes`, as an edge, with its token; the state at the time of `add` counts as a change;
+//! * `Poller::add_writes(raw fd, token)`: from now on to write as well; the state counts as a change again;
 //! * `Poller::wait(events, timeout)`: sleeps until there are events or a notification, at most for `timeout`, to the
 //!   nanosecond where the system can; `None` is for ever; interruptions by signals end it early, and it may end a long one early itself;
 //! * `Poller::notify()`: ends the current or the next `wait`; from any thread;
