@@ -87,6 +87,22 @@ pub trait HalfClose {
     /// # Errors
     ///
     /// [`NotConnected`](ErrorKind::NotConnected), if the other end is gone, counts as success for [`copy_bidirectional`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::io::{self, HalfClose, Read, Write};
+    /// use corde::os::unix::net::UnixStream;
+    ///
+    /// corde::run(|| -> io::Result<()> {
+    ///     let (mut near, mut far) = UnixStream::pair()?;
+    ///     near.end_writing()?;
+    ///     assert_eq!(far.read(&mut [0])?, 0);
+    ///     far.write_all(b"still heard")?;
+    ///     near.read_exact(&mut [0; 11])
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn end_writing(&self) -> io::Result<()>;
 }
 
