@@ -1,5 +1,6 @@
 //! Programs as processes of their own: started, talked to by their standard streams, killed at the end of the test.
 
+use std::ffi::c_int;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::iter;
 use std::path::Path;
@@ -97,13 +98,13 @@ impl Program {
         self.stderr.recv_timeout(LIMIT).unwrap()
     }
 
-    /// Waits until its standard error has a line with this text.
+    /// Waits until its standard error has a line with this text, and returns that.
     #[track_caller]
-    pub(crate) fn wait_for_error(&self, text: &str) {
+    pub(crate) fn wait_for_error(&self, text: &str) -> String {
         let mut before = Vec::new();
         loop {
             match self.stderr.recv_timeout(LIMIT) {
-                Ok(line) if line.contains(text) => return,
+                Ok(line) if line.contains(text) => return line,
                 Ok(line) => before.push(line),
                 Err(_) => panic!("it does not say {text:?}, but {before:?}"),
             }
@@ -118,9 +119,14 @@ impl Program {
 
     /// Sends what Ctrl-C sends.
     pub(crate) fn interrupt(&self) {
+        self.signal(libc::SIGINT);
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: c_int) {
         let pid = libc::pid_t::try_from(self.process.id()).unwrap();
         // SAFETY: the process has not been waited for, so the number is still its own.
-        let result = unsafe { libc::kill(pid, libc::SIGINT) };
+        let result = unsafe { libc::kill(pid, signal) };
         assert_eq!(result, 0);
     }
 
