@@ -10,11 +10,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::FromRawFd;
 use std::os::unix::net::UnixStream;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use corde::runtime::{Builder, Runtime};
+use corde::signal::{SignalKind, Signals};
 use corde::{generator, go, thread};
 use rstest::{Context, rstest};
 use util::{LIMIT, child, full_name, left_out_in_an_emulator, left_out_under_valgrind};
@@ -185,6 +186,38 @@ fn a_green_thread_is_reported_again_when_it_is_stuck_again(#[context] context: C
                 thread::yield_now();
             }
         });
+    });
+}
+
+/// Its alternate stack has no room for the handler that looks at it and another one.
+#[rstest]
+#[cfg_attr(feature = "tsan", ignore = "signals come late to who computes")]
+fn a_storm_of_signals_meanwhile_finds_room(#[context] context: Context) {
+    in_child(&context, |log| {
+        let (runtime, log) = (runtime(STUCK), log.clone());
+        let kinds = [SignalKind::user_defined1(), SignalKind::user_defined2()];
+        let signals = Signals::new(kinds).unwrap();
+        run_named(&runtime, "target", move || {
+            // SAFETY: no arguments.
+            let target = unsafe { libc::pthread_self() };
+            let over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        for kind in kinds {
+                            // SAFETY: the thread waits for this one, and the signal is listened to.
+                            unsafe { libc::pthread_kill(target, kind.as_raw()) };
+                        }
+                    }
+                });
+                for times in 1..=10 {
+                    compute_until(|| log.count(REPORT) == times);
+                    thread::yield_now();
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+        });
+        assert!(signals.try_recv().is_some());
     });
 }
 

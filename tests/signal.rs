@@ -5,6 +5,7 @@ mod util;
 
 use std::ffi::c_int;
 use std::io::{ErrorKind, Write};
+use std::iter;
 use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -401,6 +402,34 @@ fn handlers_run_on_the_alternate_stack(#[context] context: Context, #[case] kind
             let base = stack.ss_sp.addr();
             let frame = OLD_FRAME.load(Ordering::Relaxed);
             assert!((base..base + stack.ss_size).contains(&frame));
+        });
+    });
+}
+
+/// One would interrupt the other on the alternate stack, which has no room for that: the kernel's frame alone takes up to 3 of its 8 KiB.
+#[rstest]
+#[case::on_a_green_thread(Kind::Green)]
+#[case::on_an_os_thread(Kind::Os)]
+#[cfg(target_os = "linux")]
+fn handlers_of_many_kinds_find_room_at_once(#[context] context: Context, #[case] kind: Kind) {
+    alone(&context, || {
+        let first = libc::SIGRTMIN();
+        let kinds: Vec<_> = (first..first + 20).map(SignalKind::from_raw).collect();
+        let signals = Signals::new(kinds.iter().copied()).unwrap();
+        kind.run(move || {
+            // SAFETY: sigset_t is plain data for which zero is valid.
+            let mut all: libc::sigset_t = unsafe { MaybeUninit::zeroed().assume_init() };
+            let mut before = all;
+            // SAFETY: the set is valid.
+            unsafe { libc::sigfillset(&mut all) };
+            // SAFETY: both sets are valid.
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before) };
+            kinds.iter().copied().for_each(raise);
+            // SAFETY: the set is valid.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut()) };
+            let mut heard: Vec<_> = iter::from_fn(|| signals.try_recv()).collect();
+            heard.sort_by_key(|kind| kind.as_raw());
+            assert_eq!(heard, kinds);
         });
     });
 }

@@ -40,6 +40,7 @@ use std::time::{Duration, Instant};
 use super::monitor::WorkerThread;
 use super::task::Task;
 use super::{Remote, worker};
+use crate::stack::overflow;
 use crate::{arch, stack};
 
 /// Return addresses that are kept.
@@ -231,7 +232,8 @@ impl Handler {
         // SAFETY: sigaction is plain data for which zero is valid.
         let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
         action.sa_sigaction = function as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        overflow::use_alternate_stack(&mut action);
         let previous = exchange(&action)?;
         if previous.sa_sigaction == libc::SIG_DFL || previous.sa_sigaction == libc::SIG_IGN {
             Some(Handler { previous })

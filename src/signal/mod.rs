@@ -55,6 +55,7 @@ pub use kind::SignalKind;
 
 use crate::net::{self, sealed};
 use crate::reactor::{Direction, Pollable, Source};
+use crate::stack::overflow;
 
 /// Waits for the next Ctrl-C, which is `SIGINT`.
 ///
@@ -399,8 +400,8 @@ fn use_alternate_stack(kind: SignalKind) {
     // SAFETY: a null second argument only asks.
     let known = unsafe { libc::sigaction(kind.as_raw(), ptr::null(), &mut action) } == 0;
     if known && action.sa_flags & libc::SA_ONSTACK == 0 {
-        action.sa_flags |= libc::SA_ONSTACK;
-        // SAFETY: the action is the one in force, but for a flag that any handler can do with.
+        overflow::use_alternate_stack(&mut action);
+        // SAFETY: the action is the one in force, but for a flag and a mask that any handler can do with.
         unsafe { libc::sigaction(kind.as_raw(), &action, ptr::null_mut()) };
     }
 }

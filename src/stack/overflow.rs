@@ -205,6 +205,19 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void
     }
 }
 
+/// Has the handler of `action` run on the alternate stack, where nothing but a fault interrupts it. There is no room for several: std gives its threads
+/// 8 KiB, and the kernel's frame alone can take 3 of them.
+#[cfg(feature = "runtime")]
+pub(crate) fn use_alternate_stack(action: &mut libc::sigaction) {
+    action.sa_flags |= libc::SA_ONSTACK;
+    // SAFETY: the mask is valid.
+    unsafe { libc::sigfillset(&mut action.sa_mask) };
+    for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE] {
+        // SAFETY: the mask is valid, and so is the signal.
+        unsafe { libc::sigdelset(&mut action.sa_mask, fault) };
+    }
+}
+
 /// Characters of a green thread's name that a report shows at most.
 #[cfg(feature = "runtime")]
 const MAX_NAME: usize = 64;
