@@ -649,3 +649,33 @@ fn a_start_with_a_closure_needs_no_other_thread(#[context] context: Context) {
         assert!(command.status().unwrap().success());
     });
 }
+
+#[rstest]
+#[case::by_another_thread(false)]
+#[case::in_place_with_a_closure(true)]
+fn who_is_cancelled_starts_nothing(#[context] context: Context, #[case] hooked: bool) {
+    with_workers(1, &context, || {
+        let (begun, go) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (now, may_go) = (begun.clone(), go.clone());
+        let starting = thread::spawn(move || {
+            let mut command = Command::new("true");
+            if hooked {
+                // SAFETY: it does nothing.
+                unsafe { command.pre_exec(|| Ok(())) };
+            }
+            now.store(true, Ordering::Relaxed);
+            spin_until(|| may_go.load(Ordering::Relaxed));
+            command.spawn().unwrap()
+        });
+        spin_until(|| begun.load(Ordering::Relaxed));
+        starting.cancel();
+        go.store(true, Ordering::Relaxed);
+        assert!(starting.join().unwrap_err().is::<Cancelled>());
+        // SAFETY: a null pointer for the status is allowed.
+        let any = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) };
+        assert_eq!(any, -1, "there is a child");
+    });
+}

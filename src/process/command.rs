@@ -9,7 +9,7 @@ use std::process::{self, CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 use super::Child;
 use crate::reactor::sys;
 use crate::runtime::worker;
-use crate::thread::blocking;
+use crate::thread::{blocking, yield_now};
 
 /// A process builder; as [`std::process::Command`].
 ///
@@ -248,8 +248,8 @@ impl Command {
     ///
     /// # Platform-specific behavior
     ///
-    /// As in std the process inherits the mask of blocked signals and those that are ignored, but for `SIGPIPE`. What
-    /// [`signal`](crate::signal) listens to has its default action there.
+    /// As in std the process inherits the signals that are ignored, but for `SIGPIPE`, and the mask of blocked ones, which is that of the OS thread
+    /// that starts it. What [`signal`](crate::signal) listens to has its default action there.
     ///
     /// # Errors
     ///
@@ -270,7 +270,8 @@ impl Command {
     /// ```
     pub fn spawn(&mut self) -> io::Result<Child> {
         if self.hooked {
-            worker::spend();
+            // Who is to end does not begin.
+            yield_now();
             return without_worker_settings(|| self.inner.spawn()).map(Child::from);
         }
         let inner = &mut self.inner;
