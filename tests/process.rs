@@ -599,3 +599,19 @@ fn a_child_has_the_timer_slack_of_the_program_and_not_that_of_a_worker(
     });
     assert_eq!(String::from_utf8(of_child).unwrap(), slack);
 }
+
+#[rstest]
+#[cfg(target_os = "linux")]
+fn so_has_one_that_a_worker_becomes(#[context] context: Context) {
+    let ours = std::fs::read_to_string("/proc/self/timerslack_ns").unwrap();
+    let outcome = child::run(&full_name(&context), &[], || {
+        corde::run(|| {
+            panic!(
+                "{}",
+                shell("echo; exec cat /proc/self/timerslack_ns").exec()
+            )
+        });
+    });
+    let last = outcome.stdout.lines().last();
+    assert_eq!(last, Some(ours.trim()), "{outcome:#?}");
+}

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{self, CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 
@@ -392,6 +393,11 @@ impl Command {
     /// For `CommandExt`.
     pub(crate) fn std_mut(&mut self) -> &mut process::Command {
         &mut self.inner
+    }
+
+    /// For `CommandExt::exec`.
+    pub(crate) fn become_program(&mut self) -> io::Error {
+        without_worker_settings(|| self.inner.exec())
     }
 
     /// For `CommandExt::pre_exec`: there is a closure now.

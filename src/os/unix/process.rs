@@ -160,7 +160,7 @@ impl CommandExt for Command {
     }
 
     fn exec(&mut self) -> io::Error {
-        self.std_mut().exec()
+        self.become_program()
     }
 
     fn arg0<S>(&mut self, arg: S) -> &mut Command
