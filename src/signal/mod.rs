@@ -10,9 +10,9 @@
 //! * They are events, not messages: several of one kind that come before a listener has looked are *one* for it. The system does so, too.
 //! * Each listener gets each signal that comes while it is there, whether it waits or not. Several threads that wait for one listener share
 //!   its signals.
-//! * Handlers that the program has installed before are called, too, on the alternate stack of the thread and with other signals blocked. One that is installed later in another way, and does not call those before
-//!   it, leaves listeners without signals.
-//! * A child process has the default actions again when its program has begun, as with std.
+//! * Handlers that the program has installed before are called, too, on the alternate stack of the thread and with other signals blocked. One that is
+//!   installed later in another way, and does not call those before it, leaves listeners without signals.
+//! * A child process has the default actions again when its program has begun, as with std. A signal that comes to it before that may be lost.
 //!
 //! # How it works
 //!
