@@ -411,6 +411,10 @@ fn handlers_run_on_the_alternate_stack(#[context] context: Context, #[case] kind
 #[case::on_a_green_thread(Kind::Green)]
 #[case::on_an_os_thread(Kind::Os)]
 #[cfg(target_os = "linux")]
+#[cfg_attr(
+    feature = "tsan",
+    ignore = "the sanitizer keeps signals until its next call of a function of C"
+)]
 fn handlers_of_many_kinds_find_room_at_once(#[context] context: Context, #[case] kind: Kind) {
     alone(&context, || {
         let first = libc::SIGRTMIN();
