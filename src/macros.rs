@@ -301,12 +301,16 @@ macro_rules! green_local {
     };
 }
 
-/// Waits until one of several operations on channels can be done without waiting, does it, and runs the code beside it; in the syntax of crossbeam-channel.
+/// Waits until one of several operations can be done without waiting, does it, and runs the code beside it; in the syntax of crossbeam-channel.
 ///
 /// | case | what it is |
 /// | --- | --- |
 /// | `recv(receiver) -> result => body` | receives; `result` is what [`recv`](crate::sync::channel::Receiver::recv) returns |
 /// | `send(sender, message) -> result => body` | sends; `result` is what [`send`](crate::sync::channel::Sender::send) returns |
+/// | `recv(&mut receiver) -> result => body` | receives from a [`oneshot`](crate::sync::oneshot::Receiver) or a [`broadcast`](crate::sync::broadcast::Receiver) channel, with the result of its `recv` |
+/// | `changed(&mut receiver) -> result => body` | when there is a value that the receiver of a [`watch`](crate::sync::watch::Receiver) channel has not seen, which is marked then; `result` is what [`changed`](crate::sync::watch::Receiver::changed) returns |
+/// | `notified(notify) => body` | when a [`Notify`](crate::sync::Notify) notifies it, or has a permit, which is taken; or a [`Notified`](crate::sync::Notified) |
+/// | `cancelled(token) => body` | when a [`CancelToken`](crate::thread::CancelToken) is cancelled |
 /// | `join(handle) -> result => body` | joins a green thread; `handle` is a `mut` variable with its [`JoinHandle`](crate::thread::JoinHandle), or one of a scope, a local one, or of [`spawn_blocking`](crate::thread::spawn_blocking), which is moved if this is chosen |
 /// | `join(handle) => body` | when it has ended: then [`join`](crate::thread::JoinHandle::join) does not wait |
 /// | `readable(socket) => body`, `writable(socket) => body` | when a [socket](crate::net::Socket) can be read from, or accepted from, or written to, or has an error to tell; nothing is done with it |
@@ -314,7 +318,15 @@ macro_rules! green_local {
 /// | `default(timeout) => body` | if none could be done for so long |
 ///
 /// If several could be done, one is chosen at random. The others have no effect: the message of a `send` is not even made before the
-/// case has been chosen. Cases are separated by commas, which may be left out after a block. The macro's value is that of the body.
+/// case has been chosen, nothing is received, marked as seen, or moved on, and a notification goes to the next who waits for it. Cases are separated by
+/// commas, which may be left out after a block. The macro's value is that of the body.
+///
+/// What is in parentheses is evaluated first, in the order of writing; [`notify_waiters`](crate::sync::Notify::notify_waiters) counts from then on. What stays as
+/// it is would be chosen again and again in a loop: a cancelled token, a socket with something to read, a channel without senders, a oneshot receiver that has
+/// received.
+///
+/// Who reads a socket through a buffer, of a [`BufReader`](std::io::BufReader) or of TLS, should look there first: `readable` tells of the socket, which is silent
+/// when all that has come is in the buffer.
 ///
 /// For operations that are not known beforehand see [`Select`](crate::sync::channel::Select); for the first that is ready in the order
 /// of writing, [`select_biased!`](crate::select_biased).
@@ -348,6 +360,51 @@ macro_rules! green_local {
 /// }
 /// drop(quit.0);
 /// assert_eq!(summing.join().unwrap(), 42);
+/// ```
+///
+/// A service that listens to everything that concerns it:
+///
+/// ```
+/// use corde::{go, select};
+/// use corde::sync::{broadcast, channel::unbounded, oneshot, watch};
+/// use corde::thread::CancelToken;
+///
+/// let (requests, inbox) = unbounded::<oneshot::Sender<u32>>();
+/// let (set_limit, mut limit) = watch::channel(1);
+/// let (news, mut heard) = broadcast::channel(16);
+/// let stop = CancelToken::new();
+/// let stopped = stop.clone();
+///
+/// let service = go!({
+///     let mut log = Vec::new();
+///     loop {
+///         select! {
+///             recv(inbox) -> request => {
+///                 // Who has asked may be gone.
+///                 let _ = request.unwrap().send(*limit.borrow());
+///             }
+///             changed(&mut limit) -> changed => {
+///                 changed.unwrap();
+///                 log.push(format!("limit {}", *limit.borrow()));
+///             }
+///             recv(&mut heard) -> line => log.push(line.unwrap()),
+///             cancelled(stopped) => break log,
+///         }
+///     }
+/// });
+/// set_limit.send(10).unwrap();
+/// let (ask, mut answer) = oneshot::channel();
+/// requests.send(ask).unwrap();
+/// select! {
+///     recv(&mut answer) -> limit => assert_eq!(limit, Ok(10)),
+///     cancelled(stop) => unreachable!("nobody has cancelled it"),
+/// }
+/// news.send("news".to_owned()).unwrap();
+/// while !news.is_empty() {
+///     corde::thread::yield_now();
+/// }
+/// stop.cancel();
+/// assert!(service.join().unwrap().contains(&"news".to_owned()));
 /// ```
 #[macro_export]
 macro_rules! select {
@@ -439,6 +496,15 @@ macro_rules! select_cases {
     (@complete $operation:ident $count:expr; (ready $handle:ident () () ($body:expr)) $($rest:tt)*) => {
         if $operation.index() == $count {
             $operation.done();
+            $body
+        } else {
+            $crate::select_cases!(@complete $operation $count + 1; $($rest)*)
+        }
+    };
+    (@complete $operation:ident $count:expr; (take $handle:ident () ($pattern:pat) ($body:expr)) $($rest:tt)*) => {
+        if $operation.index() == $count {
+            $operation.done();
+            let $pattern = $handle.take();
             $body
         } else {
             $crate::select_cases!(@complete $operation $count + 1; $($rest)*)
@@ -632,6 +698,20 @@ macro_rules! select_cases {
     }};
 
     // The beginning of a case. What is written as the handle is evaluated once, before anything is tried, and lives as long as the whole.
+    ($biased:tt; $done:tt $default:tt recv(&mut $receiver:expr $(,)?) -> $pattern:pat => $($rest:tt)*) => {
+        match $crate::sync::channel::internal::receiving(&mut $receiver) {
+            ref mut handle => {
+                $crate::select_cases!(@body $biased $done $default (take handle () ($pattern)) $($rest)*)
+            }
+        }
+    };
+    ($biased:tt; $done:tt $default:tt recv(&mut $receiver:expr $(,)?) => $($rest:tt)*) => {
+        match $crate::sync::channel::internal::receiving(&mut $receiver) {
+            ref mut handle => {
+                $crate::select_cases!(@body $biased $done $default (take handle () (_)) $($rest)*)
+            }
+        }
+    };
     ($biased:tt; $done:tt $default:tt recv($receiver:expr $(,)?) -> $pattern:pat => $($rest:tt)*) => {
         match $receiver {
             ref handle => {
@@ -661,6 +741,39 @@ macro_rules! select_cases {
             ref handle => {
                 let handle: &$crate::sync::channel::Sender<_> = handle;
                 $crate::select_cases!(@body $biased $done $default (send handle ($message) (_)) $($rest)*)
+            }
+        }
+    };
+    ($biased:tt; $done:tt $default:tt changed(&mut $receiver:expr $(,)?) -> $pattern:pat => $($rest:tt)*) => {
+        match $crate::sync::channel::internal::changing(&mut $receiver) {
+            ref mut handle => {
+                $crate::select_cases!(@body $biased $done $default (take handle () ($pattern)) $($rest)*)
+            }
+        }
+    };
+    ($biased:tt; $done:tt $default:tt changed(&mut $receiver:expr $(,)?) => $($rest:tt)*) => {
+        match $crate::sync::channel::internal::changing(&mut $receiver) {
+            ref mut handle => {
+                $crate::select_cases!(@body $biased $done $default (take handle () (_)) $($rest)*)
+            }
+        }
+    };
+    ($biased:tt; $done:tt $default:tt notified($notify:expr $(,)?) => $($rest:tt)*) => {
+        match $crate::sync::__notified(&$notify) {
+            ref handle => {
+                $crate::select_cases!(@body $biased $done $default (ready handle () ()) $($rest)*)
+            }
+        }
+    };
+    ($biased:tt; $done:tt $default:tt cancelled($token:expr $(,)?) => $($rest:tt)*) => {
+        match $token {
+            ref token => {
+                let token: &$crate::thread::CancelToken = token;
+                match $crate::sync::channel::internal::Cancelling::new(token) {
+                    ref handle => {
+                        $crate::select_cases!(@body $biased $done $default (ready handle () ()) $($rest)*)
+                    }
+                }
             }
         }
     };
@@ -706,7 +819,7 @@ macro_rules! select_cases {
     };
     ($biased:tt; [$($done:tt)*] [$($default:tt)*] $($rest:tt)+) => {
         ::std::compile_error!(::std::concat!(
-            "`select!` expects `recv(receiver) -> result => ..`, `send(sender, message) -> result => ..`, `join(handle) -> result => ..`, `readable(socket) => ..`, `writable(socket) => ..`, `default => ..` or `default(timeout) => ..`, not: `",
+            "`select!` expects `recv(receiver) -> result => ..`, `send(sender, message) -> result => ..`, `recv(&mut receiver) -> result => ..`, `changed(&mut receiver) -> result => ..`, `join(handle) -> result => ..`, `notified(notify) => ..`, `cancelled(token) => ..`, `readable(socket) => ..`, `writable(socket) => ..`, `default => ..` or `default(timeout) => ..`, not: `",
             ::std::stringify!($($rest)+),
             "`"
         ))

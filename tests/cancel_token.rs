@@ -4,13 +4,17 @@
 mod util;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use corde::coroutine::Coroutine;
-use corde::net::TcpListener;
+use corde::net::{TcpListener, TcpStream};
+use corde::select;
+use corde::sync::Notify;
+use corde::sync::channel::unbounded;
 use corde::thread::{self, CancelToken, Cancelled, JoinSet, without_cancel};
 use corde::time::timeout;
 use rstest::{Context, rstest};
@@ -128,6 +132,10 @@ fn a_long_life_gathers_nothing(#[context] context: Context) {
             drop(one);
             assert_eq!(two.run_until_cancelled(|| 1), Some(1));
             assert_eq!(root.run_until_cancelled(|| 2), Some(2));
+            select! {
+                cancelled(root) => unreachable!("nobody has cancelled it"),
+                default(Duration::ZERO) => {}
+            }
             two.cancel();
             // Each the child of the one before, which is gone.
             relay = relay.child_token();
@@ -310,6 +318,66 @@ fn what_does_not_wait_ends_with_its_result(#[values(Kind::Green, Kind::Os)] kind
         assert!(is_quiet_panic(
             &*panics.map(|_: Option<()>| ()).unwrap_err()
         ));
+    });
+}
+
+/// Each call finds what it wants.
+fn receive() -> impl FnMut() + Send {
+    let (sender, receiver) = unbounded();
+    move || {
+        sender.send(()).unwrap();
+        receiver.recv().unwrap();
+    }
+}
+
+fn be_notified() -> impl FnMut() + Send {
+    let notify = Notify::new();
+    move || {
+        notify.notify_one();
+        notify.notified();
+    }
+}
+
+fn select_a_message() -> impl FnMut() + Send {
+    let (sender, receiver) = unbounded();
+    let notify = Notify::new();
+    move || {
+        sender.send(()).unwrap();
+        select! {
+            recv(receiver) -> message => message.unwrap(),
+            notified(notify) => unreachable!("nobody notifies"),
+        }
+    }
+}
+
+fn read() -> impl FnMut() + Send {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut far, _) = listener.accept().unwrap();
+    move || {
+        near.write_all(&[0]).unwrap();
+        far.read_exact(&mut [0]).unwrap();
+    }
+}
+
+#[rstest]
+#[case::of_a_channel(receive)]
+#[case::of_a_notification(be_notified)]
+#[case::of_a_selection(select_a_message)]
+#[case::of_a_socket(read)]
+#[timeout(LIMIT)]
+fn calls_that_never_have_to_wait_are_ended<F: FnMut() + Send>(
+    #[case] prepare: impl FnOnce() -> F + Send,
+) {
+    corde::run(|| {
+        let (token, mut call) = (CancelToken::new(), prepare());
+        let ended: Option<()> = token.run_until_cancelled(|| {
+            loop {
+                call();
+                token.cancel();
+            }
+        });
+        assert!(ended.is_none());
     });
 }
 

@@ -70,6 +70,73 @@ fn join_next_returns_them_in_the_order_in_which_they_end(
 
 #[rstest]
 #[timeout(LIMIT)]
+fn each_is_known_again_by_its_id_however_it_ended(
+    #[values(Kind::Green, Kind::Os)] joiner: Kind,
+    #[values(false, true)] waits: bool,
+) {
+    joiner.run(move || {
+        let mut set = JoinSet::new();
+        let returns = set.spawn(|| {
+            thread::park();
+            1
+        });
+        let panics = set.spawn(|| {
+            thread::park();
+            panic_quietly()
+        });
+        let cancelled = set.spawn(|| park_for_ever());
+        // It may not even begin.
+        let at_once = set.spawn(|| park_for_ever());
+        assert!(set.cancel(at_once.id()));
+        let mut next = || {
+            if waits {
+                return set.join_next_with_id().unwrap();
+            }
+            let mut next = None;
+            wait_until(|| {
+                next = set.try_join_next_with_id();
+                next.is_some()
+            });
+            next.unwrap()
+        };
+        let (id, result) = next();
+        assert!(id == at_once.id() && result.unwrap_err().is::<Cancelled>());
+        panics.unpark();
+        let (id, result) = next();
+        assert!(id == panics.id() && is_quiet_panic(&*result.unwrap_err()));
+        returns.unpark();
+        let (id, result) = next();
+        assert_eq!((id, result.unwrap()), (returns.id(), 1));
+        assert!(set.cancel(cancelled.id()));
+        let (id, result) = set.join_next_with_id().unwrap();
+        assert!(id == cancelled.id() && result.unwrap_err().is::<Cancelled>());
+        assert!(set.join_next_with_id().is_none());
+        assert!(set.try_join_next_with_id().is_none());
+    });
+}
+
+#[rstest]
+#[timeout(LIMIT)]
+fn one_is_cancelled_alone() {
+    let (mut set, threads) = parked(5);
+    assert!(set.cancel(threads[2].id()));
+    let (id, result) = set.join_next_with_id().unwrap();
+    assert!(id == threads[2].id() && result.unwrap_err().is::<Cancelled>());
+    assert!(!set.cancel(id), "it is not in the set any more");
+    assert!(!set.cancel(thread::current().id()), "it never was");
+    // What is spawned next takes its place, and is not taken for it.
+    let late = set.spawn(|| 7).id();
+    assert!(!set.cancel(id));
+    let (id, result) = set.join_next_with_id().unwrap();
+    assert_eq!((id, result.unwrap()), (late, 7));
+    threads.iter().for_each(Thread::unpark);
+    let mut rest = set.join_all();
+    rest.sort_unstable();
+    assert_eq!(rest, [0, 1, 3, 4]);
+}
+
+#[rstest]
+#[timeout(LIMIT)]
 fn join_next_returns_how_one_has_ended(#[values(Kind::Green, Kind::Os)] joiner: Kind) {
     joiner.run(|| {
         let mut set = JoinSet::new();

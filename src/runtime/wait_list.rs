@@ -183,14 +183,6 @@ impl<V> WaitList<V> {
         Some(unsafe { self.grant(first, give) })
     }
 
-    /// Grants the last node what `give` does to its value. Must not unwind.
-    #[inline(always)]
-    pub(crate) fn grant_last<R>(&mut self, give: impl FnOnce(&mut V) -> R) -> Option<(R, Wake)> {
-        let last = self.last?;
-        // SAFETY: it is in this list.
-        Some(unsafe { self.grant(last, give) })
-    }
-
     /// # Safety
     /// The node is in this list.
     #[inline(always)]
@@ -223,15 +215,33 @@ impl<V> WaitList<V> {
     /// grant something, too, may have been at that very moment. Must not unwind.
     pub(crate) fn try_grant_first(&mut self, give: impl FnOnce(&mut V) -> bool) -> Option<Wake> {
         let first = self.first?;
+        // SAFETY: it is in this list.
+        Some(unsafe { self.try_grant(first, give) })
+    }
+
+    /// Like [`try_grant_first`](WaitList::try_grant_first), for the last node.
+    pub(crate) fn try_grant_last(&mut self, give: impl FnOnce(&mut V) -> bool) -> Option<Wake> {
+        let last = self.last?;
+        // SAFETY: it is in this list.
+        Some(unsafe { self.try_grant(last, give) })
+    }
+
+    /// # Safety
+    /// The node is in this list.
+    unsafe fn try_grant(
+        &mut self,
+        place: NonNull<Node<V>>,
+        give: impl FnOnce(&mut V) -> bool,
+    ) -> Wake {
         // SAFETY: it is in the list (invariant 2).
-        let node = unsafe { first.as_ref() };
+        let node = unsafe { place.as_ref() };
         self.unlink(node);
         // SAFETY: it has not been granted, so the value is ours under the lock (invariant 1).
-        if !give(unsafe { Node::value(first) }) {
-            return Some(Wake(None));
+        if !give(unsafe { Node::value(place) }) {
+            return Wake(None);
         }
         // SAFETY: likewise.
-        Some(unsafe { Node::grant(first) })
+        unsafe { Node::grant(place) }
     }
 
     /// Puts a node at the end, for a thread that waits in several lists.
@@ -242,6 +252,16 @@ impl<V> WaitList<V> {
     pub(crate) unsafe fn link(&mut self, node: &Node<V>) {
         // It may have been in a list before.
         node.granted.store(false, Ordering::Relaxed);
+        self.push(node);
+    }
+
+    /// Like [`link`](WaitList::link), with a new value.
+    ///
+    /// # Safety
+    /// As for `link`.
+    pub(crate) unsafe fn link_with(&mut self, node: &Node<V>, value: V) {
+        // SAFETY: it is in no list, so the value is the waiter's (invariant 1), which calls this.
+        unsafe { *node.value.get() = value };
         self.push(node);
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Each receiver gets a clone, the last one the value itself. In contrast to Tokio's the clones are made outside of any lock, by several
 //! receivers at the same time: for a channel that is used by several threads, `T` has to be [`Sync`], too.
+//! [`select!`](crate::select) receives beside other things.
 //!
 //! # Examples
 //!
@@ -49,6 +50,7 @@
 
 pub mod error;
 mod receiver;
+mod select;
 mod sender;
 
 use std::sync::Arc;
@@ -134,6 +136,11 @@ impl<T> State<T> {
         let old = slot.value.replace(value);
         self.sent += 1;
         old
+    }
+
+    /// Returns whether a receiver that sees `next` next need not wait.
+    fn has_news(&self, next: u64) -> bool {
+        next != self.sent || self.closed
     }
 
     /// Returns the value that a receiver sees next, and moves it on.

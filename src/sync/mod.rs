@@ -55,6 +55,8 @@ pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use lazy_lock::LazyLock;
 pub use mutex::{Mutex, MutexGuard};
+#[doc(hidden)]
+pub use notify::notified as __notified;
 pub use notify::{Notified, Notify};
 pub use once::{Once, OnceState};
 pub use once_lock::OnceLock;

@@ -9,6 +9,11 @@
 //! Each waiter knows the round that it waits in, so the queue is in the order of the rounds. A new round notifies all of older ones; as the
 //! lock is not held for all of them, they are granted in batches ([`Notify::grant_older`]). Meanwhile such a waiter counts as notified already: it
 //! finds that out itself when it leaves, and `notify_one` grants it before it notifies one of the current round.
+//!
+//! A waiter may be an arm of a selection. Who notifies it claims the selection for it; if another arm has been chosen, the next in the queue is
+//! notified as if it had not been there. So no notification is given to who does not want it any more.
+
+mod select;
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -18,6 +23,9 @@ use std::time::{Duration, Instant};
 use crate::runtime::lock::{Lock, LockGuard};
 use crate::runtime::wait_list::{self, End, WaitList, Wake};
 use crate::runtime::worker;
+use crate::sync::channel::select::Arm;
+
+pub use select::notified;
 
 const EMPTY: usize = 0;
 const WAITING: usize = 1;
@@ -25,14 +33,28 @@ const NOTIFIED: usize = 2;
 const KIND: usize = 3;
 const ROUND: usize = 4;
 
-/// Threads that wait, each with its round.
-type Queue = WaitList<usize>;
+/// Threads that wait.
+type Queue = WaitList<Waiting>;
+
+struct Waiting {
+    round: usize,
+    /// Which has to be chosen, if it waits for other things as well.
+    arm: Option<Arm>,
+}
+
+impl Waiting {
+    /// Returns whether it can be notified still.
+    fn take(&mut self) -> bool {
+        self.arm.is_none_or(|arm| arm.claim())
+    }
+}
 
 /// Lets threads wait for a notification; as `tokio::sync::Notify`.
 ///
 /// [`notify_one`](Notify::notify_one) lets one thread go on: the one that has waited longest, or the next that comes. It is a semaphore with at most
 /// one permit, so whoever changes something first and notifies then, and whoever looks first and waits then, do not miss each other.
 /// [`notify_waiters`](Notify::notify_waiters) lets all go on that wait right then, and leaves nothing for those that come later.
+/// [`select!`](crate::select) waits for a notification beside other things, and leaves it to others if it chooses one of these.
 ///
 /// # Examples
 ///
@@ -266,11 +288,7 @@ impl Notify {
         loop {
             let state = self.state.load(Ordering::SeqCst);
             if state & KIND == WAITING {
-                let granted = match end {
-                    End::First => queue.grant_first(|_| ()),
-                    End::Last => queue.grant_last(|_| ()),
-                };
-                if let Some(((), wake)) = granted {
+                if let Some(wake) = grant_one(&mut queue, end) {
                     self.note_if_empty(&queue);
                     queue.unlock();
                     wake.wake();
@@ -296,11 +314,10 @@ impl Notify {
 
     /// Grants the first one, if its round is over.
     fn grant_older(&self, queue: &mut Queue) -> Option<Wake> {
-        if *queue.first_mut()? == round(self.state.load(Ordering::SeqCst)) {
+        if queue.first_mut()?.round == round(self.state.load(Ordering::SeqCst)) {
             return None;
         }
-        let ((), wake) = queue.grant_first(|_| ())?;
-        Some(wake)
+        queue.try_grant_first(Waiting::take)
     }
 
     /// Waits for a notification; for one of all since the round `since`, too, if that is given. Returns whether it came.
@@ -335,7 +352,11 @@ impl Notify {
             }
         }
         let here = round(state);
-        match wait_list::wait(queue, |queue| queue, End::Last, here, deadline) {
+        let waiting = Waiting {
+            round: here,
+            arm: None,
+        };
+        match wait_list::wait(queue, |queue| queue, End::Last, waiting, deadline) {
             Ok(_) => true,
             Err((left, _, queue)) => {
                 if round(self.state.load(Ordering::SeqCst)) != here {
@@ -351,8 +372,8 @@ impl Notify {
     }
 
     fn note_if_empty(&self, queue: &Queue) {
-        if queue.is_empty() {
-            // It is WAITING, or EMPTY already.
+        // Under the lock it stays WAITING, if it is. There may be a permit: it was left for who was in the queue, but could not be notified any more.
+        if queue.is_empty() && self.state.load(Ordering::SeqCst) & KIND == WAITING {
             self.state.fetch_and(!KIND, Ordering::SeqCst);
         }
     }
@@ -361,6 +382,24 @@ impl Notify {
         self.state
             .compare_exchange(state, new, Ordering::SeqCst, Ordering::SeqCst)
             .map(drop)
+    }
+}
+
+/// Grants one at this end of the queue, and takes those out that cannot be notified any more.
+fn grant_one(queue: &mut Queue, end: End) -> Option<Wake> {
+    loop {
+        let mut taken = false;
+        let take = |waiting: &mut Waiting| {
+            taken = waiting.take();
+            taken
+        };
+        let wake = match end {
+            End::First => queue.try_grant_first(take),
+            End::Last => queue.try_grant_last(take),
+        }?;
+        if taken {
+            return Some(wake);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A channel for one value, from one thread to another; as `tokio::sync::oneshot`.
 //!
-//! The sender never waits to send. Both ends work from green threads and OS threads.
+//! The sender never waits to send. Both ends work from green threads and OS threads. [`select!`](crate::select) waits for an answer beside other things.
 //!
 //! # Examples
 //!
@@ -42,6 +42,7 @@
 // The place is the sender's until it sets SENT, and the receiver's from then on.
 
 pub mod error;
+mod select;
 
 use std::cell::UnsafeCell;
 use std::fmt;

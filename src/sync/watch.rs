@@ -7,6 +7,8 @@
 //! Who has a [`Ref`] keeps senders waiting, and those who want to look after them. So do not keep one while you wait for something, and do not
 //! borrow a second one meanwhile: if a sender waits in between, that waits for ever.
 //!
+//! [`select!`](crate::select) waits for changes beside other things.
+//!
 //! # Examples
 //!
 //! ```
@@ -35,6 +37,7 @@
 
 pub mod error;
 mod receiver;
+mod select;
 mod sender;
 
 use std::fmt;

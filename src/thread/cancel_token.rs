@@ -101,7 +101,7 @@ impl CancelToken {
         self.node.is_raised()
     }
 
-    /// Waits until the token is cancelled, suspending the calling green thread.
+    /// Waits until the token is cancelled, suspending the calling green thread. Beside other things: `cancelled(token)` in [`select!`](crate::select).
     ///
     /// # Examples
     ///
@@ -128,6 +128,10 @@ impl CancelToken {
     /// It holds for every wait of the calling thread in `f`, however deep, as with [`timeout`](crate::time::timeout). Destructors run, no panic is
     /// reported. A wait that has its answer returns it, and a computation that does not wait is not ended: `f` may end with a result
     /// though the token is cancelled. If it is cancelled already, `f` is not called.
+    ///
+    /// So it strikes at waits only, and where the green thread lets others run, as in [`yield_now`](super::yield_now). A call that may wait but never has to (an
+    /// `accept` where connections queue, a `recv` where messages do) lets others run now and then, too: a loop of such calls is ended, though not at once. What
+    /// loops without any of these should ask [`is_cancelled`](CancelToken::is_cancelled); so should such a loop on an OS thread, which has no need to let others run.
     ///
     /// Green threads that `f` spawns are not concerned, but for those in a [`scope`](super::scope()), which are cancelled when that is left. In
     /// [`without_cancel`](super::without_cancel) a token from outside does not strike. An OS thread that waits for a socket is not reached either: it is
@@ -160,6 +164,16 @@ impl CancelToken {
     {
         let _registered = self.node.register()?;
         interrupt::limited_by(self.node.clone(), f)
+    }
+
+    /// Has the calling thread woken when the token is cancelled, until it [withdraws](CancelToken::withdraw) from the place that is returned; none, if it is
+    /// cancelled already.
+    pub(crate) fn announce(&self) -> Option<usize> {
+        self.node.enlist()
+    }
+
+    pub(crate) fn withdraw(&self, place: usize) {
+        self.node.delist(place);
     }
 
     /// Makes a guard that cancels the token when it is dropped.
@@ -340,12 +354,21 @@ impl Node {
 
     /// Has the calling thread alerted when the token is cancelled; none, if it is already.
     fn register(&self) -> Option<Registered<'_>> {
+        let place = self.enlist()?;
+        Some(Registered { node: self, place })
+    }
+
+    fn enlist(&self) -> Option<usize> {
         let mut state = self.state();
         if self.is_raised() {
             return None;
         }
-        let place = state.waiters.insert(Waiter::current());
-        Some(Registered { node: self, place })
+        Some(state.waiters.insert(Waiter::current()))
+    }
+
+    fn delist(&self, place: usize) {
+        let waiter = self.state().waiters.try_remove(place);
+        drop(waiter);
     }
 }
 
@@ -363,7 +386,6 @@ struct Registered<'a> {
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        let waiter = self.node.state().waiters.try_remove(self.place);
-        drop(waiter);
+        self.node.delist(self.place);
     }
 }

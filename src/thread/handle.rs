@@ -54,6 +54,22 @@ impl<T> JoinHandle<T> {
     /// let panicking = corde::thread::spawn(|| panic!("alone"));
     /// assert_eq!(panicking.join().unwrap_err().downcast_ref(), Some(&"alone"));
     /// ```
+    ///
+    /// For a limited time, by [`select!`](crate::select), which leaves the handle where it is if the green thread has not ended by then:
+    ///
+    /// ```
+    /// use corde::{select, thread};
+    /// use corde::time::Duration;
+    ///
+    /// let mut stuck = thread::spawn(|| loop { thread::park() });
+    /// let result: thread::Result<()> = loop {
+    ///     select! {
+    ///         join(stuck) -> result => break result,
+    ///         default(Duration::from_millis(5)) => stuck.cancel(),
+    ///     }
+    /// };
+    /// assert!(result.unwrap_err().is::<thread::Cancelled>());
+    /// ```
     pub fn join(mut self) -> Result<T> {
         self.wait();
         // SAFETY: there is one handle for a task, and this is it, used up; the task is done, and returns a `T`.

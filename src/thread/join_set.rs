@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use slab::Slab;
 
 use super::builder::{self, Builder};
-use super::handle::{JoinHandle, Thread};
+use super::handle::{JoinHandle, Thread, ThreadId};
 use super::{Cancelled, Result};
 use crate::runtime::extras;
 use crate::runtime::park::{self, Waiter};
@@ -89,6 +89,36 @@ impl<T> JoinSet<T> {
     /// assert!(set.join_next().is_none());
     /// ```
     pub fn join_next(&mut self) -> Option<Result<T>> {
+        self.join_next_with_id().map(|(_, result)| result)
+    }
+
+    /// Like [`join_next`](JoinSet::join_next), with the identifier of the green thread that has ended: that of the [`Thread`] which
+    /// [`spawn`](JoinSet::spawn) has returned.
+    ///
+    /// # Errors
+    ///
+    /// The inner error is as with [`join_next`](JoinSet::join_next). In contrast to Tokio's the identifier stands beside the result, as both may be wanted.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`join_next`](JoinSet::join_next).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use corde::thread::JoinSet;
+    ///
+    /// let mut set = JoinSet::new();
+    /// let names: HashMap<_, _> = ["12", "x"]
+    ///     .into_iter()
+    ///     .map(|text| (set.spawn(move || text.parse::<i32>().is_ok()).id(), text))
+    ///     .collect();
+    /// while let Some((id, is_number)) = set.join_next_with_id() {
+    ///     assert_eq!(is_number.unwrap(), names[&id] == "12");
+    /// }
+    /// ```
+    pub fn join_next_with_id(&mut self) -> Option<(ThreadId, Result<T>)> {
         if self.is_empty() {
             return None;
         }
@@ -102,20 +132,31 @@ impl<T> JoinSet<T> {
     ///
     /// The inner error is as with [`join_next`](JoinSet::join_next).
     pub fn try_join_next(&mut self) -> Option<Result<T>> {
+        self.try_join_next_with_id().map(|(_, result)| result)
+    }
+
+    /// Like [`try_join_next`](JoinSet::try_join_next), with the identifier of the green thread that has ended.
+    ///
+    /// # Errors
+    ///
+    /// The inner error is as with [`join_next`](JoinSet::join_next).
+    pub fn try_join_next_with_id(&mut self) -> Option<(ThreadId, Result<T>)> {
         let (key, result) = self.ended.list().done.pop_front()?;
         Some(self.take_out(key, result))
     }
 
-    fn take_out(&mut self, key: usize, result: Option<Result<T>>) -> Result<T> {
+    fn take_out(&mut self, key: usize, result: Option<Result<T>>) -> (ThreadId, Result<T>) {
         let handle = self.members.remove(key);
-        match result {
+        let id = handle.thread().id();
+        let result = match result {
             Some(result) => result,
             // It never ran: a moment later its end tells why.
             None => match interrupt::masked(|| handle.join()) {
                 Err(payload) => Err(payload),
                 Ok(()) => unreachable!("what has run has left a result"),
             },
-        }
+        };
+        (id, result)
     }
 
     /// Waits until all have ended, and returns their results in the order in which they did.
@@ -149,6 +190,28 @@ impl<T> JoinSet<T> {
             }
         }
         results
+    }
+
+    /// Cancels one green thread of the set, as [`JoinHandle::cancel`]; returns whether it is in the set. Does not wait.
+    ///
+    /// It is looked for among all that are in the set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use corde::thread::{self, Cancelled, JoinSet};
+    ///
+    /// let mut set = JoinSet::<()>::new();
+    /// let ids = [(); 2].map(|()| set.spawn(|| loop { thread::park() }).id());
+    /// assert!(set.cancel(ids[1]));
+    /// let (id, ended) = set.join_next_with_id().unwrap();
+    /// assert!(id == ids[1] && ended.unwrap_err().is::<Cancelled>());
+    /// assert_eq!((set.cancel(ids[1]), set.len()), (false, 1));
+    /// ```
+    pub fn cancel(&self, id: ThreadId) -> bool {
+        let mut members = self.members.iter().map(|(_, member)| member);
+        let found = members.find(|member| member.thread().id() == id);
+        found.inspect(|member| member.cancel()).is_some()
     }
 
     /// Cancels all green threads of the set, which [`join_next`](JoinSet::join_next) then returns with [`Cancelled`] as the error, or with
@@ -190,6 +253,9 @@ impl<T> JoinSet<T> {
 
 impl<T: Send + 'static> JoinSet<T> {
     /// Spawns a green thread in the set, as [`thread::spawn`](super::spawn).
+    ///
+    /// By the identifier of what is returned one knows it again when it has [ended](JoinSet::join_next_with_id), and can [cancel](JoinSet::cancel) it
+    /// alone.
     ///
     /// # Panics
     ///

@@ -34,9 +34,9 @@ const BATCH: usize = 32;
 /// assert_eq!(received, [1, 2]);
 /// ```
 pub struct Receiver<T> {
-    shared: Arc<Shared<T>>,
+    pub(super) shared: Arc<Shared<T>>,
     /// The position that it sees next.
-    next: u64,
+    pub(super) next: u64,
 }
 
 // As Tokio's: nothing of the user's runs while it changes.

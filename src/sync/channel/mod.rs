@@ -31,7 +31,7 @@
 
 mod error;
 mod glance;
-mod select;
+pub(in crate::sync) mod select;
 mod shared;
 
 use std::fmt;
@@ -53,7 +53,9 @@ pub use crate::select;
 #[doc(hidden)]
 pub mod internal {
     pub use super::glance::{Found, Order, glance, received};
-    pub use super::select::{Case, Ready, select, select_timeout, try_select};
+    pub use super::select::{
+        Cancelling, Case, Ready, changing, receiving, select, select_timeout, try_select,
+    };
 }
 
 /// Makes a channel that holds any number of messages.

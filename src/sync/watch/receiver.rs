@@ -23,9 +23,9 @@ use super::{CLOSED, Ref, Shared, VERSION};
 /// sends.join().unwrap();
 /// ```
 pub struct Receiver<T> {
-    shared: Arc<Shared<T>>,
+    pub(super) shared: Arc<Shared<T>>,
     /// The version that it has seen.
-    version: usize,
+    pub(super) version: usize,
 }
 
 // As Tokio's, which does not poison.

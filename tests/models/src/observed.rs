@@ -111,12 +111,14 @@ pub mod sync {
             };
         }
 
+        const MAX: usize = usize::MAX;
+
         // For loom a store does not come after another thread's exchange that it is not ordered with; so a thread might see the lock of
         // `runtime/lock.rs` taken for ever.
         atomic!(AtomicBool, bool, [false; 16], swap, swap fetch_and fetch_or);
         atomic!(AtomicU8, u8, [0; 4], store, swap fetch_and fetch_or);
-        // 4: one permit of a semaphore.
-        atomic!(AtomicUsize, usize, [0, 0, 1, 1, 4, 4], store, swap fetch_add fetch_sub fetch_and fetch_or);
+        // 4: one permit of a semaphore. MAX: the claim of a selection that waits.
+        atomic!(AtomicUsize, usize, [0, 0, 1, 1, 4, 4, MAX, MAX, MAX, MAX, MAX, MAX], store, swap fetch_add fetch_sub fetch_and fetch_or);
 
         pub(crate) fn prepare() {
             AtomicBool::prepare();

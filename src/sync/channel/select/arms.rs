@@ -1,4 +1,4 @@
-//! What can be an arm of a selection.
+//! What can be an arm of a selection, but for what `sync` has besides channels.
 
 use std::cell::{Cell, OnceCell};
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::net::Socket;
 use crate::reactor::{Announcement, Direction, Pollable};
 use crate::runtime::wait_list::Node;
 use crate::thread::{
-    BlockingHandle, JoinHandle, LocalJoinHandle, ScopedJoinHandle, TryScopedJoinHandle,
+    BlockingHandle, CancelToken, JoinHandle, LocalJoinHandle, ScopedJoinHandle, TryScopedJoinHandle,
 };
 
 // SAFETY: `Channel::unregister` takes it out under the lock.
@@ -242,5 +242,57 @@ unsafe impl Selectable for Ready<'_> {
     fn has_woken(&self) -> bool {
         // Ready or not: somebody else may have been quicker, and then the next event is to be announced anew.
         self.announcement.get().is_some_and(Announcement::is_over)
+    }
+}
+
+/// The cancellation of a token, for the macro `select!`.
+#[doc(hidden)]
+pub struct Cancelling<'a> {
+    token: &'a CancelToken,
+    /// Where it is listed there.
+    place: Cell<Option<usize>>,
+}
+
+impl<'a> Cancelling<'a> {
+    #[doc(hidden)]
+    pub fn new(token: &'a CancelToken) -> Cancelling<'a> {
+        Cancelling {
+            token,
+            place: Cell::new(None),
+        }
+    }
+}
+
+impl fmt::Debug for Cancelling<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cancelling").field(self.token).finish()
+    }
+}
+
+// SAFETY: it does not use the node.
+unsafe impl Selectable for Cancelling<'_> {
+    fn try_select(&self) -> Option<Token> {
+        self.is_ready().then_some(Token::NONE)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    unsafe fn register(&self, _arm: &mut Node<Arm>) -> bool {
+        self.place.set(self.token.announce());
+        self.place.get().is_some()
+    }
+
+    unsafe fn unregister(&self, _watches: bool, _arm: &Node<Arm>) {
+        if let Some(place) = self.place.take() {
+            self.token.withdraw(place);
+        }
+    }
+
+    fn give_back(&self, _token: Token) {}
+
+    fn only_wakes(&self) -> bool {
+        true
     }
 }

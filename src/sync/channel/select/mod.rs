@@ -12,9 +12,16 @@
 //!    Then the nodes are taken out of all lists, each under its lock: so whoever has claimed it is done with it.
 //!
 //! An arm that is not chosen has no effect: its message does not exist yet, or is where it was.
+//!
+//! # What is no channel
+//!
+//! The end of a thread, the readiness of a socket, a token's cancellation (`arms.rs`), and what a receiver has got that one thread has to itself
+//! (`exclusive.rs`) stay as they are until somebody does something with them. So these arms *only wake* the thread, which then leaves and tries anew. A
+//! `Notify` has to give its notification to who takes it, so it claims the selection as a channel does (`sync/notify/select.rs`).
 
 mod arms;
 mod dynamic;
+mod exclusive;
 
 use std::cell::Cell;
 use std::fmt;
@@ -23,8 +30,10 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-pub use arms::Ready;
+pub use arms::{Cancelling, Ready};
 pub use dynamic::{Select, SelectedOperation};
+pub(in crate::sync) use exclusive::{Change, Exclusive, Receive, Take, Taking};
+pub use exclusive::{changing, receiving};
 
 use super::{Receiver, Sender};
 use crate::runtime::park;
@@ -37,7 +46,7 @@ pub(crate) struct Token(u64);
 
 impl Token {
     /// Of what has nothing to be taken.
-    const NONE: Token = Token(0);
+    pub(in crate::sync) const NONE: Token = Token(0);
 
     /// `ticket` is one of the channel's, which gives none twice, nor 0.
     pub(super) fn new(ticket: u64) -> Token {
@@ -83,8 +92,8 @@ impl Claim {
     }
 }
 
-/// One of the operations of a selection that waits, in a channel's list.
-#[derive(Debug)]
+/// One of the operations of a selection that waits, in a channel's list, or in that of a `Notify`.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Arm {
     claim: NonNull<Claim>,
     index: usize,
@@ -101,6 +110,12 @@ impl Arm {
     pub(super) fn is_open(&self) -> bool {
         // SAFETY: whoever sees the arm has it from a list (above), or is the selection itself.
         unsafe { self.claim.as_ref() }.is_open()
+    }
+
+    /// Has the selection choose this one, if nothing has been chosen yet.
+    pub(in crate::sync) fn claim(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { self.claim.as_ref() }.claim(self.index)
     }
 
     /// Returns whether both belong to the same selection.
@@ -121,8 +136,7 @@ impl Arm {
             let token = Token::new(first.ticket);
             let mut claimed = false;
             let wake = arms.try_grant_first(|arm| {
-                // SAFETY: it is in the list, of which we have the lock.
-                claimed = unsafe { arm.claim.as_ref() }.claim(arm.index);
+                claimed = arm.claim();
                 claimed
             })?;
             if claimed {
@@ -206,9 +220,11 @@ impl<'a> Case<'a> {
 }
 
 impl<'a> Case<'a> {
+    /// One that has nothing to be taken.
     #[doc(hidden)]
     #[inline]
-    pub fn ready(what: &'a Ready<'a>, index: usize) -> Case<'a> {
+    #[allow(private_bounds, reason = "what has it is made for the macro")]
+    pub fn ready(what: &'a impl Selectable, index: usize) -> Case<'a> {
         Case { what, index }
     }
 }

@@ -24,6 +24,7 @@ mod mutex;
 mod once;
 mod oneshot;
 mod rwlock;
+mod selection;
 mod semaphore;
 mod surroundings;
 
@@ -41,6 +42,7 @@ mod sync {
     pub mod channel;
     pub mod condvar;
     pub mod mutex;
+    pub mod notify;
     pub mod once;
     pub mod oneshot;
     mod poison;

@@ -310,6 +310,62 @@ pub(crate) mod thread {
 
         pub(crate) fn withdraw(&self) {}
     }
+
+    /// As a [`JoinHandle`].
+    pub struct LocalJoinHandle<T>(JoinHandle<T>);
+
+    /// As a [`JoinHandle`].
+    pub struct ScopedJoinHandle<'scope, T>(JoinHandle<T>, PhantomData<&'scope ()>);
+
+    /// As a [`JoinHandle`].
+    pub struct TryScopedJoinHandle<'scope, T>(JoinHandle<T>, PhantomData<&'scope ()>);
+
+    /// As a [`JoinHandle`].
+    pub struct BlockingHandle<T>(PhantomData<T>);
+
+    impl<T> LocalJoinHandle<T> {
+        pub(crate) fn handle(&self) -> &JoinHandle<T> {
+            &self.0
+        }
+    }
+
+    impl<T> ScopedJoinHandle<'_, T> {
+        pub(crate) fn handle(&self) -> &JoinHandle<T> {
+            &self.0
+        }
+    }
+
+    impl<T> TryScopedJoinHandle<'_, T> {
+        pub(crate) fn handle(&self) -> &JoinHandle<T> {
+            &self.0
+        }
+    }
+
+    impl<T> BlockingHandle<T> {
+        pub(crate) fn is_finished(&self) -> bool {
+            true
+        }
+
+        pub(crate) fn is_finished_or_wakes(&self) -> bool {
+            true
+        }
+    }
+
+    /// For selections, which are not cancelled by it here.
+    #[derive(Debug)]
+    pub struct CancelToken(());
+
+    impl CancelToken {
+        pub(crate) fn is_cancelled(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn announce(&self) -> Option<usize> {
+            None
+        }
+
+        pub(crate) fn withdraw(&self, _: usize) {}
+    }
 }
 
 pub(crate) mod net {
@@ -330,7 +386,19 @@ pub(crate) mod reactor {
     /// For selections, which do not poll here.
     pub trait Pollable {
         fn is_ready(&self, direction: Direction) -> bool;
-        fn announce(&self, direction: Direction) -> std::io::Result<bool>;
-        fn withdraw(&self, direction: Direction);
+        unsafe fn announce(&self, direction: Direction, _: &Announcement) -> std::io::Result<bool>;
+        unsafe fn withdraw(&self, direction: Direction, _: &Announcement);
+    }
+
+    pub struct Announcement(());
+
+    impl Announcement {
+        pub(crate) fn new() -> Announcement {
+            Announcement(())
+        }
+
+        pub(crate) fn is_over(&self) -> bool {
+            false
+        }
     }
 }
