@@ -8,8 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
+use corde::thread;
 use rstest::rstest;
-use util::child;
+use util::{child, net};
 
 /// Forks; returns whether `f` panics in the child, which ends with it, and says why.
 ///
@@ -62,6 +63,32 @@ fn a_green_thread_that_forks_is_told_so_in_the_child(#[case] name: &str, #[case]
         corde::run(move || {
             assert!(is_told_in_fork(call));
             assert_eq!(corde::go!(|| 7).join().unwrap(), 7);
+        });
+    })
+    .assert_success();
+}
+
+#[test]
+fn a_socket_that_is_dropped_in_the_child_stays_the_parents() {
+    let test = "a_socket_that_is_dropped_in_the_child_stays_the_parents";
+    child::run(test, &[("CORDE_WORKERS", "1")], || {
+        corde::run(|| {
+            let (mut near, mut far) = net::pair();
+            let _clone = near.try_clone().unwrap();
+            let reading = thread::spawn(move || {
+                near.read_exact(&mut [0]).unwrap();
+                near
+            });
+            // It waits.
+            (0..10).for_each(|_| thread::yield_now());
+            far.write_all(b"1").unwrap();
+            let mut near = Some(reading.join().unwrap());
+            assert!(!is_told_in_fork(|| drop(near.take())));
+            let mut near = near.unwrap();
+            let reading = thread::spawn(move || near.read_exact(&mut [0]).unwrap());
+            (0..10).for_each(|_| thread::yield_now());
+            far.write_all(b"2").unwrap();
+            reading.join().unwrap();
         });
     })
     .assert_success();

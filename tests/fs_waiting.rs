@@ -10,11 +10,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use corde::fs::{self, File, OpenOptions};
 use corde::os::unix::fs::{FileExt, OpenOptionsExt};
 use corde::runtime::{Builder, LocalRuntime};
 use corde::thread::{self, Cancelled, without_cancel, yield_now};
+use corde::time;
 use rstest::rstest;
 use util::LIMIT;
 use util::place::{LARGE, Place, pattern};
@@ -431,4 +433,22 @@ fn whoever_unwinds_may_still_write() {
     };
     assert!(is_quiet_panic(&*writer.join().unwrap_err()));
     assert_eq!(std::fs::read(path).unwrap(), b"last words");
+}
+
+#[test]
+fn an_exact_read_that_is_interrupted_has_taken_nothing() {
+    let (_place, path) = Place::with("12345");
+    on_one_worker(move || {
+        let mut file = File::open(&path).unwrap();
+        // In place it gets what there is, and has to look for the rest in the pool.
+        let read = time::timeout(Duration::ZERO, || file.read_exact(&mut [0; 10]));
+        let position = file.stream_position().unwrap();
+        match read {
+            Err(_) => assert_eq!(position, 0),
+            Ok(read) => {
+                assert_eq!(read.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+                assert_eq!(position, 5);
+            }
+        }
+    });
 }

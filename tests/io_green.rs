@@ -505,3 +505,29 @@ fn a_wait_on_an_os_thread_ends_at_its_limit() {
     assert!(waited.join().unwrap().is_err());
     assert!(before.elapsed() >= short);
 }
+
+/// Has a descriptor registered that is lent, and forgets that.
+fn leak_registered(fd: &OwnedFd) {
+    let green = Green::new(fd.as_fd()).unwrap();
+    let waiting = time::timeout(Duration::from_millis(1), || green.wait_readable());
+    waiting.unwrap_err();
+    std::mem::forget(green);
+}
+
+#[rstest]
+fn numbers_of_descriptors_whose_greens_were_leaked_come_back(#[context] context: Context) {
+    with_workers(1, &context, || {
+        corde::run(|| {
+            let leaked = [sockets(), sockets()];
+            leaked.iter().for_each(|(near, _far)| leak_registered(near));
+            drop(leaked);
+            // They get the same numbers, and so do duplicates of them.
+            let (near, far) = sockets();
+            let (near, mut far) = (Green::new(near).unwrap(), File::from(far));
+            let reading = thread::spawn(move || (&near).read_exact(&mut [0]).unwrap());
+            thread::yield_now();
+            far.write_all(b"x").unwrap();
+            reading.join().unwrap();
+        });
+    });
+}

@@ -207,9 +207,21 @@ fn lines_are_waited_for(
     }
 }
 
+static DIGITS: [u8; 100_000] = digits();
+
+const fn digits() -> [u8; 100_000] {
+    let mut digits = [0; 100_000];
+    let mut place = 0;
+    while place < digits.len() {
+        digits[place] = b'0' + (place % 10) as u8;
+        place += 1;
+    }
+    digits
+}
+
 #[rstest]
 #[case::file("one\ntwo")]
-#[case::large_file(&*"0123456789".repeat(10_000).leak())]
+#[case::large_file(std::str::from_utf8(&DIGITS).unwrap())]
 #[case::empty_file("")]
 fn files_are_read(#[context] context: Context, #[case] content: &'static str) {
     if is_child(&full_name(&context)) {

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use super::OpenOptions;
 use super::in_place::InPlace;
+use crate::runtime::interrupt;
 use crate::thread::blocking;
 
 /// An open file; as [`std::fs::File`].
@@ -400,14 +401,18 @@ impl Read for &File {
         self.hand_off(|mut file| file.read_to_string(buf))
     }
 
-    fn read_exact(&mut self, mut buf: &mut [u8]) -> io::Result<()> {
-        while !buf.is_empty() {
-            match self.read_in_place(buf, None) {
-                Some(read) => buf = &mut buf[read..],
-                None => return self.hand_off(|mut file| file.read_exact(buf)),
-            }
+    fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        let read = self.read_in_place(buf, None);
+        let rest = &mut buf[read.unwrap_or(0)..];
+        if rest.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut rest = || self.hand_off(|mut file| file.read_exact(rest));
+        match read {
+            // It would be lost.
+            Some(_) => interrupt::masked(rest),
+            None => rest(),
+        }
     }
 }
 

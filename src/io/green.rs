@@ -22,8 +22,8 @@ use crate::reactor::{Direction, Pollable, Source};
 /// programs is one open file: setting the flag there makes calls fail that others make, also after this program has ended. Use
 /// [`stdin`](super::stdin) and its like, [`wait_readable`](super::wait_readable), or open the terminal anew, as `/dev/tty`.
 ///
-/// A descriptor belongs to one `Green` at a time. A second one for the very same (`Green<BorrowedFd>` makes that possible) takes the wake-ups
-/// away from the first; duplicates are fine.
+/// There may be several `Green`s for duplicates of a descriptor, and for the very same one (`Green<BorrowedFd>` makes that possible), which is duplicated
+/// to be waited for twice. But the first of them that is [given up](Green::into_inner) may set it back to blocking for all.
 ///
 /// # Examples
 ///

@@ -46,7 +46,8 @@ macro_rules! like_std {
                 let set = socket.set_nonblocking(true);
                 set.expect("an open socket can be set to non-blocking");
                 $socket {
-                    source: $crate::reactor::Source::new(socket),
+                    // Nobody knows whether there are duplicates.
+                    source: $crate::reactor::Source::new_shared(socket),
                 }
             }
         }

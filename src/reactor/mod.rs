@@ -22,7 +22,8 @@
 //!
 //! A read that got less than it asked for has emptied a stream socket: the next one would find nothing, unless an event has come since. So it
 //! waits for that without trying ([`Source::read_stream`]), which saves a system call for each request of a client. Not once there
-//! was anything that no further event tells of: the end of the stream, an error, urgent data, at which a read stops.
+//! was anything that no further event tells of: the end of the stream, an error, urgent data, at which a read stops. Nor where nobody may wait: there
+//! may be data whose event has not been counted yet.
 //!
 //! # Why an old event does no harm
 //!
@@ -54,6 +55,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use crate::runtime::wait_list::Wake;
 use readiness::Readiness;
 pub(crate) use source::{Announcement, Pollable, Source};
 pub(crate) use sys::Events;
@@ -226,6 +228,7 @@ impl Reactor {
         if events.is_empty() {
             return;
         }
+        let mut wakes = Vec::new();
         let sources = self.sources();
         // Each source is a miss or two, and those of one do not overlap with those of the next.
         let mut later = events.iter();
@@ -239,9 +242,12 @@ impl Reactor {
         for event in events.iter() {
             fetch_next();
             if let Some(readiness) = sources.find(event.token) {
-                readiness.deliver(&event);
+                readiness.deliver(&event, &mut wakes);
             }
         }
+        drop(sources);
+        // Only now: a thread may have ended before it is let go of here, and its result be a socket of this reactor.
+        wakes.into_iter().for_each(Wake::wake);
     }
 
     /// Wakes the green threads whose sockets are ready, for a worker that does not come to it. For another OS thread, which may take a notification
@@ -298,13 +304,7 @@ impl Reactor {
         let inserted = self.sources().insert(fd.as_raw_fd(), readiness.clone());
         let (token, duplicate) = match inserted {
             Some(token) => (token, None),
-            None => {
-                let duplicate = fd.try_clone_to_owned()?;
-                let inserted = self
-                    .sources()
-                    .insert(duplicate.as_raw_fd(), readiness.clone());
-                (inserted.expect("it is new"), Some(duplicate))
-            }
+            None => self.insert_duplicate(fd, readiness)?,
         };
         let place = Place {
             token,
@@ -326,6 +326,26 @@ impl Reactor {
     fn add_writes(&self, place: &Place) -> io::Result<()> {
         self.poller
             .add_writes(place.registered(), place.token.to_bits())
+    }
+
+    #[cold]
+    fn insert_duplicate(
+        &self,
+        fd: BorrowedFd<'_>,
+        readiness: &Arc<Readiness>,
+    ) -> io::Result<(Token, Option<OwnedFd>)> {
+        // Numbers of descriptors that were lent to sources which were leaked, and have been closed since.
+        let mut stale = Vec::new();
+        loop {
+            let duplicate = fd.try_clone_to_owned()?;
+            let inserted = self
+                .sources()
+                .insert(duplicate.as_raw_fd(), readiness.clone());
+            match inserted {
+                Some(token) => return Ok((token, Some(duplicate))),
+                None => stale.push(duplicate),
+            }
+        }
     }
 
     /// Takes a source out whose file descriptor stays open.

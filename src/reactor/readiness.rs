@@ -12,7 +12,7 @@ use super::sys::Event;
 use super::{Direction, Place, Reactor};
 use crate::arch;
 use crate::runtime::lock::Lock;
-use crate::runtime::wait_list::{self, End, Left, Node, WaitList};
+use crate::runtime::wait_list::{self, End, Left, Node, WaitList, Wake};
 
 /// The state of one source in both directions.
 #[derive(Default)]
@@ -62,35 +62,32 @@ impl Readiness {
         arch::prefetch(self);
     }
 
-    pub(super) fn deliver(&self, event: &Event) {
+    /// Notes an event. Those who wait for it go to `wakes`, if they were not woken right away.
+    pub(super) fn deliver(&self, event: &Event, wakes: &mut Vec<Wake>) {
         if event.exceptional {
             // Before it is counted: who sees it counted sees this.
             self.exceptional.store(true, Ordering::Relaxed);
         }
-        self.count(event.readable, event.writable);
+        self.count(event.readable, event.writable, wakes);
     }
 
-    /// Counts an event in these directions, and wakes those who wait there.
-    fn count(&self, readable: bool, writable: bool) {
-        let guard = self.waiters.lock();
-        if readable {
-            self.count_one(Direction::Read);
-        }
-        if writable {
-            self.count_one(Direction::Write);
-        }
-        // Those who come while the lock is free for a moment are woken once too often.
-        wait_list::grant_all(guard, |waiters| {
-            let Waiters([readers, writers]) = waiters;
-            if readable && !readers.is_empty() {
-                readers.grant_first(|()| ())
-            } else if writable {
-                writers.grant_first(|()| ())
-            } else {
-                None
+    /// Counts an event in these directions, and grants it to those who wait there. Who is to be woken afterwards is added to `wakes`: with no lock held,
+    /// as whoever drops the last reference to a green thread runs the destructor of its result.
+    fn count(&self, readable: bool, writable: bool, wakes: &mut Vec<Wake>) {
+        // Until all of them are granted: those who try again and come back would be granted the same event once more, maybe for ever.
+        let mut waiters = self.waiters.lock();
+        for (direction, happened) in [(Direction::Read, readable), (Direction::Write, writable)] {
+            if !happened {
+                continue;
             }
-            .map(|((), wake)| wake)
-        });
+            self.count_one(direction);
+            let list = &mut waiters.0[direction as usize];
+            while let Some(((), wake)) = list.grant_first(|()| ()) {
+                if wake.is_needed() {
+                    wakes.push(wake);
+                }
+            }
+        }
     }
 
     /// Under the lock of `waiters`, so that no other one is counted meanwhile.
@@ -205,6 +202,19 @@ impl Readiness {
         reactor: &Arc<Reactor>,
         direction: Direction,
     ) -> io::Result<Option<Visit>> {
+        let mut wakes = Vec::new();
+        let registered = self.register_under_lock(fd, reactor, direction, &mut wakes);
+        wakes.into_iter().for_each(Wake::wake);
+        registered
+    }
+
+    fn register_under_lock(
+        self: &Arc<Self>,
+        fd: BorrowedFd<'_>,
+        reactor: &Arc<Reactor>,
+        direction: Direction,
+        wakes: &mut Vec<Wake>,
+    ) -> io::Result<Option<Visit>> {
         let mut registration = self.registration();
         if let Some(there) = &*registration {
             let here = Arc::ptr_eq(&there.reactor, reactor);
@@ -223,7 +233,7 @@ impl Readiness {
             self.note_unregistered();
             *registration = None;
             // Those who wait already are visitors of this reactor from now on.
-            self.count(true, true);
+            self.count(true, true, wakes);
         }
         let place = reactor.add(fd, self, direction == Direction::Write)?;
         *registration = Some(Registration {
@@ -261,7 +271,9 @@ impl Readiness {
             }
         }
         drop(registration);
-        self.count(true, true);
+        let mut wakes = Vec::new();
+        self.count(true, true, &mut wakes);
+        wakes.into_iter().for_each(Wake::wake);
     }
 
     /// Ends the registration, for a file descriptor that is closed next, or stays open.

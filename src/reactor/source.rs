@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::readiness::{Readiness, Visit};
 use super::{Direction, sys};
 use crate::runtime::wait_list::{Left, Node};
-use crate::runtime::{self, interrupt, park, worker};
+use crate::runtime::{self, forked, interrupt, park, worker};
 
 /// A socket, or anything else that the system reports readiness of, set to non-blocking.
 pub(crate) struct Source<T: AsFd> {
@@ -32,6 +32,10 @@ struct Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        // A fork has the epoll instances of its parent, whose sources these are.
+        if forked::is_fork() {
+            return;
+        }
         if let Some(readiness) = self.readiness.get() {
             readiness.end(!*self.shared.get_mut());
         }

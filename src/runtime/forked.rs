@@ -24,13 +24,19 @@ extern "C" fn in_child() {
     worker::forget();
 }
 
+/// Returns whether this is the child of a fork, made after a runtime had started.
+#[inline]
+pub(crate) fn is_fork() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
 /// Panics in the child of a fork.
 ///
 /// # Panics
 /// If the process was forked after a runtime had started.
 #[inline]
 pub(super) fn check() {
-    if FORKED.load(Ordering::Relaxed) {
+    if is_fork() {
         forked();
     }
 }

@@ -32,7 +32,7 @@ mod builder;
 pub(crate) mod cell;
 mod chaos;
 pub(crate) mod extras;
-mod forked;
+pub(crate) mod forked;
 mod handle;
 mod idle;
 mod inbox;

@@ -107,6 +107,12 @@ impl Wake {
         Wake(None)
     }
 
+    /// Returns whether it is still to be woken.
+    #[inline(always)]
+    pub(crate) fn is_needed(&self) -> bool {
+        self.0.is_some()
+    }
+
     #[inline(always)]
     pub(crate) fn wake(self) {
         if let Some(waiter) = self.0 {
@@ -400,6 +406,7 @@ impl<V> Node<V> {
         unsafe { &mut *node.value.get() }
     }
 
+    /// Returns whether it has been granted, since it was linked last.
     #[inline(always)]
     pub(crate) fn is_granted(&self) -> bool {
         // Acquire: what was done to the value comes before.
