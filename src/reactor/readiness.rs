@@ -82,6 +82,7 @@ impl Readiness {
             }
             self.count_one(direction);
             let list = &mut waiters.0[direction as usize];
+            list.prefetch_frames();
             while let Some(((), wake)) = list.grant_first(|()| ()) {
                 if wake.is_needed() {
                     wakes.push(wake);
