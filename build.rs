@@ -6,25 +6,14 @@ use std::process::exit;
 /// Architectures with a file in `asm/` and a module in `src/arch/`.
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
-/// Systems that the coroutines and stacks are checked for.
+/// Systems with a backend for the reactor in `src/reactor/sys/`, and ways for stacks in `src/stack/`.
 const SYSTEMS: [&str; 4] = ["linux", "android", "macos", "freebsd"];
-
-/// Those that the runtime has a backend for, in `src/reactor/sys/`.
-const RUNTIME_SYSTEMS: [&str; 2] = ["linux", "android"];
 
 fn main() {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let family = env::var("CARGO_CFG_TARGET_FAMILY").unwrap_or_default();
     let width = env::var("CARGO_CFG_TARGET_POINTER_WIDTH").unwrap_or_default();
     let system = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
-    let runtime = env::var_os("CARGO_FEATURE_RUNTIME").is_some();
-    if runtime && SYSTEMS.contains(&system.as_str()) && !RUNTIME_SYSTEMS.contains(&system.as_str())
-    {
-        fail(&format!(
-            "corde's runtime needs epoll, which {system} does not have: use `default-features = false` \
-             there, for coroutines and stacks alone"
-        ));
-    }
     let known = ARCHITECTURES.contains(&arch.as_str()) && SYSTEMS.contains(&system.as_str());
     if !known || family != "unix" || width != "64" {
         fail(&format!(

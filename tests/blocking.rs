@@ -502,7 +502,7 @@ fn forbid_large_mappings() {
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let now = pages * u64::try_from(page).unwrap();
     let limit = libc::rlimit {
-        rlim_cur: now + (1 << 20),
+        rlim_cur: (now + (1 << 20)) as libc::rlim_t,
         rlim_max: libc::RLIM_INFINITY,
     };
     // SAFETY: it reads the structure that is passed.

@@ -22,7 +22,7 @@ use socket2::SockRef;
 use util::net::{
     LOCALHOST, echo, expect_echo, listen, pair, raise_file_limit, reset, std_pair, wait_for_hangup,
 };
-use util::threads::{Handle, Kind, wait_until};
+use util::threads::{Handle, Kind, signal_all, wait_until};
 use util::{LIMIT, child, full_name, left_out_under_valgrind, scaled, with_workers};
 
 const KINDS: [Kind; 4] = [Kind::Green, Kind::Os, Kind::Green, Kind::Os];
@@ -183,7 +183,8 @@ fn a_connection_that_is_reset_at_once_is_an_error_sooner_or_later(
     resets.join().unwrap();
 }
 
-/// Has a socket vanish without a word when it is closed, as a machine that loses its power. Only root may.
+/// Has a socket vanish without a word when it is closed, as a machine that loses its power. Only root may, on Linux.
+#[cfg(target_os = "linux")]
 fn vanish(stream: impl AsFd) -> io::Result<()> {
     let on: c_int = 1;
     // SAFETY: the pointer is valid for that length.
@@ -200,6 +201,11 @@ fn vanish(stream: impl AsFd) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn vanish(_stream: impl AsFd) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 #[rstest]
@@ -361,15 +367,9 @@ fn in_a_storm_of_signals(body: impl FnOnce()) {
     assert_eq!(result, 0);
     let stop = Arc::new(AtomicBool::new(false));
     let theirs = stop.clone();
-    let process = c_int::try_from(std::process::id()).unwrap();
     let signals = std::thread::spawn(move || {
         while !theirs.load(Ordering::Relaxed) {
-            for thread in std::fs::read_dir("/proc/self/task").unwrap() {
-                let name = thread.unwrap().file_name();
-                let id: libc::pid_t = name.to_str().unwrap().parse().unwrap();
-                // SAFETY: no pointers; a thread that has ended is answered with an error.
-                unsafe { libc::syscall(libc::SYS_tgkill, process, id, libc::SIGALRM) };
-            }
+            signal_all(libc::SIGALRM);
         }
     });
     body();

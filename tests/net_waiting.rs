@@ -17,7 +17,7 @@ use corde::net::{Shutdown, TcpStream};
 use corde::thread;
 use rstest::{Context, rstest};
 use util::net::{LOCALHOST, echo, expect_echo, listen, pair, reset};
-use util::threads::{Handle, Kind, OnDrop, one_on_each_worker, wait_until};
+use util::threads::{Handle, Kind, OnDrop, one_on_each_worker, signal_all, wait_until};
 use util::{LIMIT, stress, with_workers};
 
 /// Lets a thread wait, and then ends that. On one worker the wait has certainly begun by then; on more there is a race.
@@ -445,16 +445,9 @@ fn signals_disturb_nobody(#[context] context: Context) {
         });
         let stop = Arc::new(AtomicBool::new(false));
         let theirs = stop.clone();
-        // SAFETY: always succeeds.
-        let process = unsafe { libc::getpid() };
         let signals = std::thread::spawn(move || {
             while !theirs.load(Ordering::Relaxed) {
-                for thread in std::fs::read_dir("/proc/self/task").unwrap() {
-                    let name = thread.unwrap().file_name();
-                    let id: libc::pid_t = name.to_str().unwrap().parse().unwrap();
-                    // SAFETY: no pointers; a thread that has ended is answered with an error.
-                    unsafe { libc::syscall(libc::SYS_tgkill, process, id, libc::SIGUSR1) };
-                }
+                signal_all(libc::SIGUSR1);
             }
         });
         let client = move || {

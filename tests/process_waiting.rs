@@ -376,6 +376,9 @@ fn who_was_waited_for_by_others_is_missed(#[context] context: Context, #[case] b
         if by == By::Signals && !util::left_out_in_an_emulator("filters are its own") {
             filter::forbid_pidfd();
         }
+        // There is one way only.
+        #[cfg(not(target_os = "linux"))]
+        let _ = by;
         let mut child = obedient();
         drop(child.stdin.take());
         reap(&child);

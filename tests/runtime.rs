@@ -319,7 +319,7 @@ fn limited<T>(resource: Resource, limit: u64, body: impl FnOnce() -> T) -> T {
     // SAFETY: the pointer is valid.
     assert_eq!(unsafe { libc::getrlimit(resource, &mut before) }, 0);
     let lower = libc::rlimit {
-        rlim_cur: limit,
+        rlim_cur: limit as libc::rlim_t,
         ..before
     };
     // SAFETY: as above.

@@ -2,15 +2,15 @@
 
 mod util;
 
-use std::ffi::c_int;
-use std::fs::{self, File};
+use std::fs::File;
 use std::hint::black_box;
 use std::io::{self, ErrorKind, Read};
-use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Barrier;
 use std::thread;
+#[cfg(target_os = "linux")]
+use std::{ffi::c_int, fs, mem::MaybeUninit};
 
 use corde::coroutine::{Coroutine, CoroutineResult};
 use corde::stack::{DEFAULT_SIZE, DefaultStack, MIN_SIZE, Stack, stats, trim};
@@ -388,11 +388,14 @@ fn mprotect_guards_fault() {
     .assert_success();
 }
 
+#[cfg(target_os = "linux")]
 const FORCE_MPROTECT: &[(&str, &str)] = &[("CORDE_STACK_GUARD", "mprotect")];
 
+#[cfg(target_os = "linux")]
 /// Mappings that a process may have where reaching the limit would take this test too long: the default is a quarter.
 const MANY_MAPPINGS: usize = 1 << 18;
 
+#[cfg(target_os = "linux")]
 /// Takes stacks until there are no more.
 fn exhaust(size: usize) -> (Vec<DefaultStack>, io::Error) {
     // Made in advance, for memory may be what there is no more of.

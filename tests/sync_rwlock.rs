@@ -7,8 +7,10 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+#[cfg(target_os = "linux")]
+use std::sync::mpsc;
 use std::time::Duration;
 
 use corde::runtime::{Builder, LocalRuntime, Runtime};
@@ -434,12 +436,14 @@ fn a_timeout_ends_the_wait(#[values(Kind::Green, Kind::Os)] kind: Kind) {
 }
 
 /// The system's number of the calling OS thread.
+#[cfg(target_os = "linux")]
 fn own_number() -> i64 {
     // SAFETY: no pointers.
     unsafe { libc::syscall(libc::SYS_gettid) }
 }
 
 /// Waits until this OS thread is blocked in a system call.
+#[cfg(target_os = "linux")]
 fn wait_until_asleep(number: i64) {
     let path = format!("/proc/self/task/{number}/stat");
     wait_until(|| {
@@ -450,6 +454,7 @@ fn wait_until_asleep(number: i64) {
 }
 
 /// It holds up its worker, where one that has come before it could not go on.
+#[cfg(target_os = "linux")]
 #[rstest]
 #[timeout(LIMIT)]
 fn one_that_unwinds_goes_before_the_others(

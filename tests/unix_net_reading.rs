@@ -93,6 +93,12 @@ fn send_with_fd(stream: &std_net::UnixStream, data: &[u8], fd: RawFd) {
     assert_eq!(sent, isize::try_from(data.len()).unwrap());
 }
 
+/// macOS has no such flag.
+#[cfg(target_os = "macos")]
+const CLOSE_ON_EXEC: std::ffi::c_int = 0;
+#[cfg(not(target_os = "macos"))]
+const CLOSE_ON_EXEC: std::ffi::c_int = libc::MSG_CMSG_CLOEXEC;
+
 /// Receives one descriptor, if there is one with the data; without waiting.
 fn receive_fd(socket: &impl AsFd, data: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut rights = MaybeUninit::<[Rights; 2]>::zeroed();
@@ -110,7 +116,7 @@ fn receive_fd(socket: &impl AsFd, data: &mut [u8]) -> io::Result<(usize, Option<
     message.msg_controllen = unsafe { libc::CMSG_SPACE(4) } as _;
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: the message and all that it points to are valid.
-    let count = unsafe { libc::recvmsg(fd, message, libc::MSG_CMSG_CLOEXEC) };
+    let count = unsafe { libc::recvmsg(fd, message, CLOSE_ON_EXEC) };
     let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: the system has filled the message.
     let header = unsafe { libc::CMSG_FIRSTHDR(message) };

@@ -31,9 +31,10 @@
 mod child;
 mod command;
 mod exit;
-#[cfg(target_os = "linux")]
+// libkqueue does not know descriptors of processes.
+#[cfg(all(target_os = "linux", not(corde_kqueue)))]
 mod pidfd;
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), corde_kqueue))]
 #[path = "no_pidfd.rs"]
 mod pidfd;
 mod pipe;

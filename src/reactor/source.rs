@@ -37,7 +37,7 @@ impl Drop for Subscription {
             return;
         }
         if let Some(readiness) = self.readiness.get() {
-            readiness.end(!*self.shared.get_mut());
+            readiness.end(sys::CLOSING_REMOVES && !*self.shared.get_mut());
         }
     }
 }

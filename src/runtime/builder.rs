@@ -12,7 +12,7 @@ use super::local::LocalRuntime;
 use super::monitor::{self, Monitor};
 use super::panics::PanicPolicy;
 use super::worker::Worker;
-use super::{MAX_WORKERS, Shared, cannot_start, default_workers};
+use super::{MAX_WORKERS, Shared, cannot_start, default_workers, sys};
 
 /// Something to be called on a worker's OS thread.
 pub(super) type Hook = Arc<dyn Fn() + Send + Sync>;
@@ -175,8 +175,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`] for an impossible number of workers or size of stacks; that of the system, if OS threads,
-    /// epoll instances or eventfds cannot be had.
+    /// [`io::ErrorKind::InvalidInput`] for an impossible number of workers or size of stacks; that of the system, if OS threads, or
+    /// file descriptors for epoll or kqueue, cannot be had.
     pub fn build(self) -> io::Result<Runtime> {
         Ok(Runtime::with(self.start()?))
     }
@@ -212,7 +212,7 @@ impl Builder {
                 .name(format!("{}-{index}", self.thread_name))
                 .spawn(move || {
                     if pin {
-                        pin_to(index);
+                        sys::pin_to(index);
                     }
                     Worker::run(shared, index, queue);
                 });
@@ -228,37 +228,6 @@ impl Builder {
         Ok(shared)
     }
 }
-
-/// Keeps the calling OS thread on one of the processors that it may use.
-#[cfg(target_os = "linux")]
-fn pin_to(index: usize) {
-    use std::mem::{self, MaybeUninit};
-
-    // SAFETY: cpu_set_t is plain data for which zero is valid.
-    let mut allowed: libc::cpu_set_t = unsafe { MaybeUninit::zeroed().assume_init() };
-    // SAFETY: the set has the size that is told.
-    if unsafe { libc::sched_getaffinity(0, mem::size_of_val(&allowed), &mut allowed) } != 0 {
-        return;
-    }
-    let limit = usize::try_from(libc::CPU_SETSIZE).unwrap_or(0);
-    // SAFETY: the numbers are below the size of the set.
-    let processors: Vec<usize> = (0..limit)
-        .filter(|&it| unsafe { libc::CPU_ISSET(it, &allowed) })
-        .collect();
-    let Some(&processor) = processors.get(index % processors.len().max(1)) else {
-        return;
-    };
-    // SAFETY: as above.
-    let mut own: libc::cpu_set_t = unsafe { MaybeUninit::zeroed().assume_init() };
-    // SAFETY: the number is below the size of the set.
-    unsafe { libc::CPU_SET(processor, &mut own) };
-    // Failure leaves it where it may be, which is right, too.
-    // SAFETY: the set has the size that is told.
-    unsafe { libc::sched_setaffinity(0, mem::size_of_val(&own), &own) };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn pin_to(_index: usize) {}
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -46,6 +46,7 @@ mod monitor;
 mod panics;
 pub(crate) mod park;
 mod started;
+mod sys;
 pub(crate) mod task;
 mod timer;
 mod trace;
@@ -64,7 +65,7 @@ use std::time::{Duration, Instant};
 use crossbeam_deque::{Injector, Steal, Stealer};
 use crossbeam_utils::CachePadded;
 
-use crate::reactor::Reactor;
+use crate::reactor::{self, Reactor};
 use crate::stack::{self, overflow};
 use blocking::Pool;
 pub use builder::Builder;
@@ -150,7 +151,7 @@ type MovableQueue = crossbeam_deque::Worker<Runnable>;
 /// The process-wide runtime; started when first asked for, never stopped.
 ///
 /// # Errors
-/// When epoll instances or OS threads cannot be had, or `CORDE_WORKERS` or `CORDE_STACK_SIZE` make no sense.
+/// When file descriptors for the reactors or OS threads cannot be had, or `CORDE_WORKERS` or `CORDE_STACK_SIZE` make no sense.
 pub(crate) fn global() -> io::Result<&'static Shared> {
     static GLOBAL: OnceLock<&'static Shared> = OnceLock::new();
     static START: Mutex<()> = Mutex::new(());
@@ -248,8 +249,8 @@ impl Shared {
         for _ in 0..count {
             let queue = MovableQueue::new_fifo();
             let stealer = queue.stealer();
-            let reactor = Reactor::new()
-                .map_err(|error| cannot_start("an epoll instance and an eventfd", &error))?;
+            let reactor =
+                Reactor::new().map_err(|error| cannot_start(reactor::sys::NEEDS, &error))?;
             remotes.push(CachePadded::new(Remote {
                 reactor: Arc::new(reactor),
                 inbox: Inbox::new(),

@@ -21,13 +21,13 @@
 //! have to be paid by every worker that wakes.)
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::trace::{self, Answer, Trace};
-use super::{Remote, Shared};
+use super::{Remote, Shared, sys};
 use crate::reactor::Events;
 use crate::report;
 
@@ -59,7 +59,7 @@ pub(super) struct Monitor {
 #[derive(Default)]
 pub(super) struct WorkerThread {
     /// 0 when it does not run.
-    number: AtomicI32,
+    number: AtomicUsize,
     /// Held to signal it, and to end: so it is there when it is signalled.
     ending: Mutex<()>,
 }
@@ -67,7 +67,7 @@ pub(super) struct WorkerThread {
 impl WorkerThread {
     /// Has the calling thread be this one.
     pub(super) fn begin(&self) {
-        self.number.store(trace::own_number(), Ordering::Relaxed);
+        self.number.store(sys::own_number(), Ordering::Relaxed);
     }
 
     /// The calling thread, which is this one, is about to end.
@@ -80,7 +80,7 @@ impl WorkerThread {
         self.ending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn number(&self) -> i32 {
+    pub(super) fn number(&self) -> usize {
         self.number.load(Ordering::Relaxed)
     }
 }
@@ -222,7 +222,7 @@ impl Watched {
     fn report(&mut self) {
         self.reported = true;
         // Before the signal, which may wake it for a moment.
-        let doing = trace::doing(&self.remote.thread);
+        let doing = sys::doing(self.remote.thread.number());
         let answer = trace::ask(self.remote, self.turn);
         let (index, held) = (self.index, self.since.elapsed().as_millis());
         match answer {

@@ -29,7 +29,6 @@
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::fmt::Write as _;
-use std::fs;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
@@ -39,7 +38,7 @@ use std::time::{Duration, Instant};
 
 use super::monitor::WorkerThread;
 use super::task::Task;
-use super::{Remote, worker};
+use super::{Remote, sys, worker};
 use crate::stack::overflow;
 use crate::{arch, stack};
 
@@ -147,12 +146,6 @@ impl Found {
     }
 }
 
-/// The system's number of the calling thread.
-pub(super) fn own_number() -> c_int {
-    // SAFETY: no pointers. The C library has a function for it only since glibc 2.30.
-    unsafe { libc::syscall(libc::SYS_gettid) as c_int }
-}
-
 /// Asks the worker of `remote`, which is alive as long as this takes, what it runs in `turn`.
 pub(super) fn ask(remote: &'static Remote, turn: u32) -> Answer {
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -215,9 +208,9 @@ fn wait_while(state: u8, patience: Duration) -> bool {
 /// Sends the signal; false, if the thread is not there any more.
 fn send(thread: &WorkerThread) -> bool {
     let _staying = thread.lock();
-    let (process, number) = (std::process::id(), thread.number());
-    // SAFETY: no pointers; the thread stays while it is locked, and the signal has a handler.
-    number != 0 && unsafe { libc::syscall(libc::SYS_tgkill, process, number, libc::SIGURG) } == 0
+    let number = thread.number();
+    // The thread stays while it is locked, and the signal has a handler.
+    number != 0 && sys::signal(number)
 }
 
 /// Our handler in its place, until this is dropped.
@@ -267,8 +260,7 @@ fn exchange(action: &libc::sigaction) -> Option<libc::sigaction> {
 }
 
 extern "C" fn handle(_signal: c_int, _information: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: no arguments.
-    let errno = unsafe { libc::__errno_location() };
+    let errno = sys::errno();
     // SAFETY: it is the thread's own.
     let saved = unsafe { errno.read() };
     // SAFETY: the kernel passes a valid context with SA_SIGINFO.
@@ -315,7 +307,7 @@ fn describe(task: &Task, context: &libc::ucontext_t, found: &mut Found) {
     found.name_len = name.len().min(MAX_NAME);
     found.name[..found.name_len].copy_from_slice(&name[..found.name_len]);
     found.depth = 0;
-    let interrupted = program_counter(context);
+    let interrupted = sys::program_counter(context);
     if cfg!(target_env = "gnu") && has_room(context) && !thread::panicking() {
         unwind(&mut Walk {
             found,
@@ -334,15 +326,6 @@ fn has_room(context: &libc::ucontext_t) -> bool {
     let stack = &context.uc_stack;
     let used = arch::stack_pointer().wrapping_sub(stack.ss_sp as usize);
     stack.ss_flags & libc::SS_DISABLE == 0 && (ROOM..=stack.ss_size).contains(&used)
-}
-
-/// Where the thread was interrupted.
-fn program_counter(context: &libc::ucontext_t) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    let counter = context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
-    #[cfg(target_arch = "aarch64")]
-    let counter = context.uc_mcontext.pc as usize;
-    counter
 }
 
 /// Adds the frames of the calling green thread, `task`, the innermost first; none, if its stack has no room for the unwinder.
@@ -446,28 +429,6 @@ extern "C" fn visit(context: *mut Context, walk: *mut c_void) -> c_int {
     // A return address may be that of the next line, or the next function.
     let call = address.wrapping_sub(usize::from(is_before == 0));
     if walk.found.push(call) { GO_ON } else { STOP }
-}
-
-/// Says what the thread does, as the system sees it.
-pub(super) fn doing(thread: &WorkerThread) -> String {
-    let path = format!("/proc/self/task/{}/syscall", thread.number());
-    let Ok(state) = fs::read_to_string(path) else {
-        return "what it does is not known".into();
-    };
-    let number = state
-        .split_whitespace()
-        .next()
-        .and_then(|word| word.parse().ok());
-    match number {
-        Some(libc::SYS_futex) => {
-            "it waits for a lock or in another blocking call of std (futex)".into()
-        }
-        Some(libc::SYS_clock_nanosleep | libc::SYS_nanosleep) => {
-            "it sleeps, with its whole OS thread".into()
-        }
-        Some(number) if number >= 0 => format!("it blocks in system call {number}"),
-        _ => "it computes".into(),
-    }
 }
 
 /// Lists the frames, a line for each.

@@ -1,5 +1,6 @@
 //! Helpers for tests that talk over sockets.
 
+use std::ffi::c_short;
 use std::io::{self, Read, Write};
 use std::mem::{MaybeUninit, size_of};
 use std::net as std_net;
@@ -71,11 +72,17 @@ pub(crate) fn reset(stream: impl AsFd) {
     assert_eq!(result, 0);
 }
 
+/// What poll(2) tells of a reset and of the end.
+#[cfg(not(target_os = "macos"))]
+const HANGUP: c_short = libc::POLLRDHUP;
+#[cfg(target_os = "macos")]
+const HANGUP: c_short = libc::POLLHUP;
+
 /// Waits until a reset or the end of the connection has arrived.
 pub(crate) fn wait_for_hangup(stream: impl AsFd) {
     let mut poll = libc::pollfd {
         fd: stream.as_fd().as_raw_fd(),
-        events: libc::POLLRDHUP,
+        events: HANGUP,
         revents: 0,
     };
     // SAFETY: one valid entry.

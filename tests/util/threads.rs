@@ -109,3 +109,24 @@ pub(crate) fn panic_quietly() -> ! {
 pub(crate) fn is_quiet_panic(payload: &Payload) -> bool {
     payload.downcast_ref() == Some(&"quiet")
 }
+
+/// Sends a signal to every OS thread of this process.
+#[cfg(target_os = "linux")]
+pub(crate) fn signal_all(signal: std::ffi::c_int) {
+    let process = std::process::id();
+    for thread in std::fs::read_dir("/proc/self/task").unwrap() {
+        let name = thread.unwrap().file_name();
+        let id: libc::pid_t = name.to_str().unwrap().parse().unwrap();
+        // SAFETY: no pointers; a thread that has ended is answered with an error.
+        unsafe { libc::syscall(libc::SYS_tgkill, process, id, signal) };
+    }
+}
+
+/// Sends a signal to this process, which some OS thread of it gets.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn signal_all(signal: std::ffi::c_int) {
+    // SAFETY: it succeeds always.
+    let process = unsafe { libc::getpid() };
+    // SAFETY: no pointers.
+    unsafe { libc::kill(process, signal) };
+}

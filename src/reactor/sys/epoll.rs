@@ -3,16 +3,13 @@
 use std::ffi::c_int;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
-use socket2::SockAddr;
-
 use super::Event;
-use crate::reactor::Direction;
+use super::call::{check, owned};
 
 /// The token of the eventfd; no source has it, as generations begin at 1 and a slab has no place 2^32 - 1.
 const NOTIFICATION: u64 = u64::MAX;
@@ -20,29 +17,15 @@ const NOTIFICATION: u64 = u64::MAX;
 /// Events taken at once.
 const CAPACITY: usize = 256;
 
+pub(crate) const NEEDS: &str = "an epoll instance and an eventfd";
+
+/// The end of an open file ends its entries.
+pub(crate) const CLOSING_REMOVES: bool = true;
+
 /// An epoll instance.
 pub(crate) struct Poller {
     epoll: OwnedFd,
     eventfd: OwnedFd,
-}
-
-/// The last error of a system call, if it returned a negative number.
-fn check(result: c_int) -> io::Result<c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
-}
-
-/// Takes over the file descriptor that a system call returned.
-///
-/// # Safety
-/// `result` is negative, or a descriptor that was just made and belongs to nobody.
-unsafe fn owned(result: c_int) -> io::Result<OwnedFd> {
-    let fd = check(result)?;
-    // SAFETY: passed on.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 impl Poller {
@@ -291,67 +274,6 @@ impl Events {
                 }
             })
     }
-}
-
-/// Blocks the OS thread until `fd` may be ready, for about `timeout` at most.
-pub(crate) fn wait_one(
-    fd: BorrowedFd<'_>,
-    direction: Direction,
-    timeout: Option<Duration>,
-) -> io::Result<()> {
-    let timeout = timeout.map_or(-1, |timeout| {
-        // Not to be called again for less than a millisecond.
-        let whole = timeout.saturating_add(Duration::from_nanos(999_999));
-        c_int::try_from(whole.as_millis()).unwrap_or(c_int::MAX)
-    });
-    match poll_one(fd, direction, timeout) {
-        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Returns whether `fd` is ready, or in a state that a call would learn of.
-pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: Direction) -> bool {
-    loop {
-        match poll_one(fd, direction, 0) {
-            Ok(count) => return count != 0,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Let the call tell.
-            Err(_) => return true,
-        }
-    }
-}
-
-/// `poll(2)` for one `fd`; returns whether there is anything as a number.
-fn poll_one(fd: BorrowedFd<'_>, direction: Direction, timeout: c_int) -> io::Result<c_int> {
-    let events = match direction {
-        Direction::Read => libc::POLLIN,
-        Direction::Write => libc::POLLOUT,
-    };
-    let mut poll = libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events,
-        revents: 0,
-    };
-    // SAFETY: one valid entry.
-    check(unsafe { libc::poll(&mut poll, 1, timeout) })
-}
-
-/// Accepts a connection that is non-blocking and closed on exec, in one system call.
-pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    let attempt = |address: *mut socket2::SockAddrStorage, length: *mut libc::socklen_t| {
-        // SAFETY: the pointers come from `try_init`, which owns the storage and its length.
-        let result = unsafe { libc::accept4(listener.as_raw_fd(), address.cast(), length, flags) };
-        // SAFETY: the descriptor is new.
-        unsafe { owned(result) }
-    };
-    // SAFETY: on success the system has written the address and its length.
-    let (connection, address) = unsafe { SockAddr::try_init(attempt) }?;
-    let address = address
-        .as_socket()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    Ok((connection, address))
 }
 
 #[cfg(test)]

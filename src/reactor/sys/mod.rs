@@ -2,27 +2,62 @@
 //!
 //! A backend has, under these names:
 //!
+//! * `NEEDS`: what `Poller::new` asks the system for, in words;
 //! * `Poller::new()`, and `Poller::add(fd, token, writes)`, `Poller::remove(raw fd)`: reports every change of an fd's readiness to read, and also to
 //!   write, if it `writes`, as an edge, with its token; the state at the time of `add` counts as a change;
 //! * `Poller::add_writes(raw fd, token)`: from now on to write as well; the state counts as a change again;
+//! * `CLOSING_REMOVES`: whether an fd that nobody has a duplicate of need not be removed before it is closed;
 //! * `Poller::wait(events, timeout)`: sleeps until there are events or a notification, at most for `timeout`, to the
 //!   nanosecond where the system can; `None` is for ever; interruptions by signals end it early, and it may end a long one early itself;
 //! * `Poller::notify()`: ends the current or the next `wait`; from any thread;
 //! * `Events`: a buffer, with `new`, `is_empty`, `notified`, and `iter` over [`Event`]s, notifications left out;
-//! * `wait_exactly()`: has the calling OS thread's waits end when they should, as far as that can be had; `wait_as_usual()` takes that back;
+//! * `wait_exactly()`: has the calling OS thread's waits end when they should, as far as that can be had; `wait_as_usual()` takes that back.
+//!
+//! Besides, by system calls that several systems have:
+//!
 //! * `wait_one(fd, direction, timeout)`: blocks the OS thread until one fd may be ready, for about as long at most;
 //! * `is_ready(fd, direction)`: whether it is ready now, or in a state that a call would learn of;
 //! * `accept(listener)`: accepts a connection that is non-blocking and closed on exec.
+//!
+//! On Linux `--cfg corde_kqueue` takes the backend of macOS and FreeBSD, to test it with libkqueue (`.ci/kqueue`).
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+mod call;
+
+mod poll;
+pub(crate) use poll::{is_ready, wait_one};
+
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(corde_kqueue)))]
 mod epoll;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use epoll::{Events, Poller, accept, is_ready, wait_as_usual, wait_exactly, wait_one};
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(corde_kqueue)))]
+pub(crate) use epoll::{CLOSING_REMOVES, Events, NEEDS, Poller, wait_as_usual, wait_exactly};
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-compile_error!(
-    "corde's runtime needs epoll (Linux); on other Unix systems use `default-features = false`: coroutines and stacks alone"
-);
+#[cfg(any(target_os = "macos", target_os = "freebsd", corde_kqueue))]
+mod kqueue;
+#[cfg(any(target_os = "macos", target_os = "freebsd", corde_kqueue))]
+pub(crate) use kqueue::{CLOSING_REMOVES, Events, NEEDS, Poller, wait_as_usual, wait_exactly};
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+use libc as bsd;
+#[cfg(all(target_os = "linux", corde_kqueue))]
+mod libkqueue;
+#[cfg(all(target_os = "linux", corde_kqueue))]
+use libkqueue as bsd;
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+mod accept4;
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(crate) use accept4::accept;
+#[cfg(target_os = "macos")]
+mod accept;
+#[cfg(target_os = "macos")]
+pub(crate) use accept::accept;
+
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "freebsd"
+)))]
+compile_error!("corde's runtime needs epoll (Linux) or kqueue (macOS, FreeBSD)");
 
 use std::io::IoSliceMut;
 
