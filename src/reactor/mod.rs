@@ -39,6 +39,9 @@
 //! it is left, it lets go of the sockets that others wait for: they are woken, find the socket [unregistered](readiness::Readiness::register), and
 //! register it anew, with a reactor of their own.
 //!
+//! What is not covered: a `LocalRuntime` whose thread is held up inside of [`block_on`](crate::runtime::LocalRuntime::block_on) attends to its reactor in name
+//! only, and has no monitor that would look at it instead. Those who wait from elsewhere for its sockets wait until it goes on.
+//!
 //! 1. A thread that waits for a socket of another worker's reactor counts itself as a *visitor* of that, and then looks whether it is attended.
 //! 2. A worker that leaves clears `attended`, and then looks whether there are visitors. A fence on both sides: one of the two sees the other.
 
