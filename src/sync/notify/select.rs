@@ -20,6 +20,7 @@ pub trait Notifies: sealed::Notifies {}
 mod sealed {
     use super::Notified;
 
+    #[doc(hidden)]
     pub trait Notifies {
         fn notified(&self) -> Notified<'_>;
     }

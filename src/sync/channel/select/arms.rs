@@ -83,6 +83,7 @@ pub trait Join: sealed::Join {}
 mod sealed {
     use super::Selectable;
 
+    #[doc(hidden)]
     pub trait Join {
         /// What tells that it has ended; only to be used while the handle is borrowed mutably.
         #[allow(private_interfaces, reason = "nobody else can call it")]
