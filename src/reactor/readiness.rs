@@ -82,7 +82,9 @@ impl Readiness {
             }
             self.count_one(direction);
             let list = &mut waiters.0[direction as usize];
-            list.prefetch_frames();
+            if let Some(node) = list.first_place() {
+                prefetch_frames(node.as_ptr());
+            }
             while let Some(((), wake)) = list.grant_first(|()| ()) {
                 if wake.is_needed() {
                     wakes.push(wake);
@@ -286,5 +288,17 @@ impl Readiness {
                 false => there.reactor.remove(&there.place),
             }
         }
+    }
+}
+
+/// Has the frames of a wait fetched, which whoever is woken goes back through: those below the place of its node, and above it.
+#[inline(always)]
+fn prefetch_frames(node: *const u8) {
+    const BELOW: usize = 4;
+    const ABOVE: usize = 10;
+    const LINE: usize = 64;
+    let lowest = node.wrapping_sub(BELOW * LINE);
+    for line in 0..BELOW + ABOVE {
+        arch::prefetch(lowest.wrapping_add(line * LINE));
     }
 }

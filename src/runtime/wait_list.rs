@@ -26,8 +26,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::arch;
-
 use super::cell::TaskRef;
 use super::interrupt::Interrupt;
 use super::lock::{Lock, LockGuard};
@@ -175,18 +173,10 @@ impl<V> WaitList<V> {
         self.first.is_some() && self.first == self.last
     }
 
-    /// Has the frames of the first one's wait fetched, which it goes back through when it is woken: those below its node, and above it.
+    /// Where the node of the first one lies, in a frame of its wait.
     #[inline(always)]
-    pub(crate) fn prefetch_frames(&self) {
-        const BELOW: usize = 4;
-        const ABOVE: usize = 10;
-        const LINE: usize = 64;
-        if let Some(first) = self.first {
-            let lowest = first.as_ptr().cast::<u8>().wrapping_sub(BELOW * LINE);
-            for line in 0..BELOW + ABOVE {
-                arch::prefetch(lowest.wrapping_add(line * LINE));
-            }
-        }
+    pub(crate) fn first_place(&self) -> Option<NonNull<u8>> {
+        self.first.map(NonNull::cast)
     }
 
     /// The value of the first node.
