@@ -48,7 +48,8 @@ pub use udp::UdpSocket;
 
 /// A socket, or something like it, that [`select!`](crate::select) can wait for.
 ///
-/// Implemented for the sockets of this module, the pipes of [`process`](crate::process) and [`Signals`](crate::signal::Signals), and for nothing else.
+/// Implemented for the sockets of this module and of [`os::unix::net`](crate::os::unix::net), the pipes of [`io`](crate::io) and [`process`](crate::process),
+/// [`io::Green`](crate::io::Green) and [`Signals`](crate::signal::Signals), and for nothing else.
 ///
 /// # Examples
 ///
