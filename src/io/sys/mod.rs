@@ -32,6 +32,8 @@ use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 
+use crate::reactor::sys::call::check;
+
 /// Lends a file descriptor of any kind the calls that std has for files: `read(2)`, `write(2)`, their vectored forms, `fstat(2)`.
 pub(super) struct View<'fd> {
     file: ManuallyDrop<File>,
@@ -68,15 +70,6 @@ pub(super) fn kind(fd: BorrowedFd<'_>) -> io::Result<FileType> {
 /// Tells of a file whether it can only be read and written by waiting for a disk: for the system it is always ready.
 pub(super) fn is_on_disk(kind: FileType) -> bool {
     kind.is_file() || kind.is_dir() || kind.is_block_device()
-}
-
-/// The last error of a system call, if it returned a negative number.
-fn check(result: c_int) -> io::Result<c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
 }
 
 /// Takes over the two file descriptors of a new pipe.

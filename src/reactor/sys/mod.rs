@@ -21,7 +21,7 @@
 //!
 //! On Linux `--cfg corde_kqueue` takes the backend of macOS and FreeBSD, to test it with libkqueue (`.ci/kqueue`).
 
-mod call;
+pub(crate) mod call;
 
 mod poll;
 pub(crate) use poll::{is_ready, wait_one};
